@@ -1,0 +1,84 @@
+"""Writing files so that they survive a power cut, and saying plainly why they cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache.errors import DiskFullError, DmlError, InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write below `path` into errors with a next step.
+
+    Raises:
+        DiskFullError: the disk or the quota is full, or a file would grow beyond its limit.
+        InputError: the place cannot be written to at all.
+    """
+    try:
+        yield
+    except DmlError:
+        raise
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"cannot go on writing to {path}: {reason}; the finished chunks are kept: "
+                "make room and run the same command again"
+            ) from error
+        if error.errno in _NOT_WRITABLE:
+            raise InputError(f"cannot write to {path}: {reason}; choose another --store") from error
+        raise
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system can promise that."""
+    try:
+        sync_file(path)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder with everything in it is on the disk."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync_file(Path(place, name))
+        sync_folder(Path(place))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give a file new content in one step: a reader sees the old or the new, never a mixture."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        sync_file(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)

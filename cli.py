@@ -1,0 +1,351 @@
+"""The command line: each command turns its arguments into one call and the result into text.
+
+Results go to standard output, progress and notes to standard error. `--json` prints one JSON object
+and nothing else. A bad argument or bad data is one line and exit code 2; `--debug` shows where it
+was raised. Heavy libraries are imported inside the commands, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cache.errors import DmlError, InputError
+from pipeline import catalogue
+from pipeline.terminal import note, show, stage
+
+STORE = Path("features.zarr")
+RUNS = Path("runs")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Retrieval embeddings from images with unreliable labels.\n\n"
+    "Stage one, [bold]extract[/], runs a frozen backbone once over all images. Stage two, "
+    "[bold]train[/], learns an embedding on the stored features in seconds; [bold]eval[/] "
+    "compares it with the untrained features. Start with [bold]dml demo[/].",
+)
+
+
+Pool = Literal["avg", "max", "avg+max", "cls"]
+Dtype = Literal["float16", "float32"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Protocol = Literal["query-gallery", "class-disjoint"]
+Listed = Literal["losses", "selections", "backbones", "noise"]
+StoreOption = Annotated[Path, typer.Option("--store", help="The feature store.")]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes cuda, else mps, else cpu.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+ProtocolOption = Annotated[
+    Protocol | None,
+    typer.Option(
+        help="query-gallery (test rows search the training rows) or class-disjoint (half of the "
+        "classes trains, the others search among themselves). Default: what the splits suggest."
+    ),
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Hold the options of every command; `main` reads them."""
+
+
+@app.command()
+def extract(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder of class folders, or a CSV or Parquet file with the columns path and "
+            "label (optional: id, split, superlabel, true_label). Default: the demo set."
+        ),
+    ] = None,
+    store: StoreOption = STORE,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="resnet50, efficientnet_lite0, timm:NAME or torchvision:NAME; default resnet50, "
+            "for the demo set efficientnet_lite0, which needs no download."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights file (.safetensors, .pth) for the backbone.")
+    ] = None,
+    pool: Annotated[Pool | None, typer.Option(help="Default: the backbone's own.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Number format in the store.")] = "float16",
+    batch_size: Annotated[int, typer.Option(help="Images in the network at a time.")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(help="Decoding threads. Default: one for each core.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a frozen backbone over all images and store the features.
+
+    Running it again continues where it was interrupted, or says that the store is complete.
+
+    Examples:
+
+    [bold]dml extract[/]
+
+    [bold]dml extract photos/[/]
+
+    [bold]dml extract photos.csv --backbone timm:deit_small_patch16_224[/]
+    """
+    from pipeline.backbones import load_backbone
+    from pipeline.datasets import load_manifest
+    from pipeline.extract import extract as run
+    from pipeline.present import extract_lines
+
+    manifest = load_manifest(data)
+    name = backbone or ("efficientnet_lite0" if data is None else "resnet50")
+    network = load_backbone(name, weights=weights, pool=pool)
+    with stage(f"extracting features ({name})") as progress:
+        report = run(
+            manifest,
+            store,
+            network,
+            dtype=dtype,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+    show(as_json, {**asdict(report), "store": str(report.store)}, extract_lines(report))
+
+
+@app.command()
+def train(
+    store: StoreOption = STORE,
+    loss: Annotated[
+        str | None, typer.Option(help="A recipe or a loss: see dml list losses. Default: prism.")
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(help="Which rows count: see dml list selections.")
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Make labels wrong on purpose, for example symmetric:0.5.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="key=value: loss.margin=0.2, select.noise_rate=0.3, lr=1e-3, ..."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in each step.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Embedding dimension.")] = None,
+    protocol: ProtocolOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of start, batches and noise.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the new run. Default: runs/LOSS.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings of an earlier run: its folder or config.json.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train an embedding on the stored features.
+
+    Examples:
+
+    [bold]dml train[/]
+
+    [bold]dml train --loss proxy-anchor --set loss.margin=0.2[/]
+
+    [bold]dml train --loss prism --noise symmetric:0.5 --seed 1[/]
+
+    [bold]dml train --config runs/prism[/]
+    """
+    from pipeline.settings import Settings
+
+    given = {
+        "loss": loss,
+        "selection": select,
+        "noise": noise,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "dim": dim,
+        "protocol": protocol,
+        "seed": seed,
+    }
+    settings = Settings.load(config) if config else Settings()
+    settings = settings.replaced(
+        **{key: value for key, value in given.items() if value is not None}
+    )
+    settings = settings.with_changes(changes or []).check()
+
+    from cache import FeatureStore
+    from pipeline.present import train_lines
+    from pipeline.record import free_path
+    from pipeline.train import train as learn
+
+    path = run or free_path(RUNS, settings.loss)
+    opened = FeatureStore.open(store)
+    with stage(f"training {settings.loss}") as progress:
+        done = learn(opened, settings, path, device=device, progress=progress)
+    facts = {"run": str(done.path), "settings": asdict(settings), **done.record}
+    show(as_json, facts, train_lines(str(done.path), done.record))
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run. Default: the newest in runs/.")
+    ] = None,
+    recall: Annotated[
+        str, typer.Option(help="The K of Recall@K, separated by commas.")
+    ] = "1,2,4,8",
+    store: Annotated[
+        Path | None, typer.Option(help="The feature store. Default: the one it was trained on.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a run with the untrained features.
+
+    Recall@K is the share of queries with at least one item of their class among the K nearest.
+    R-precision and MAP@R look at as many items as the query's class has. No query finds itself.
+
+    Examples:
+
+    [bold]dml eval[/]
+
+    [bold]dml eval runs/prism --recall 1,10,100[/]
+    """
+    recall_at = parse_recall(recall)
+
+    from cache import FeatureStore
+    from pipeline.evaluate import evaluate_run
+    from pipeline.present import evaluation_note, evaluation_table, retrieval_json
+    from pipeline.record import Run, newest_run
+
+    chosen = Run.open(run) if run else newest_run(RUNS)
+    opened = FeatureStore.open(store or chosen.record["store"]["path"])
+    found = evaluate_run(chosen, opened, recall_at=recall_at, device=device)
+    facts = {
+        "run": str(chosen.path),
+        "protocol": found.protocol,
+        "rows": {name: retrieval_json(row) for name, row in found.rows.items()},
+    }
+    show(as_json, facts, [evaluation_table(found)])
+    if not as_json:
+        note(evaluation_note(found))
+
+
+@app.command(name="list")
+def list_entries(
+    what: Annotated[Listed, typer.Argument(help="What to list.")] = "losses",
+    as_json: JsonOption = False,
+) -> None:
+    """List what there is to choose from, with options and their defaults.
+
+    Examples:
+
+    [bold]dml list[/]
+
+    [bold]dml list selections[/]
+
+    [bold]dml list noise --json[/]
+    """
+    from pipeline.present import catalogue_table, recipe_table
+    from pipeline.recipes import RECIPES
+
+    kind: catalogue.Kind = "selection" if what == "selections" else what
+    entries = catalogue.entries(kind)
+    facts: dict[str, Any] = {name: asdict(entry) for name, entry in entries.items()}
+    lines: list[Any] = [catalogue_table(entries.values())]
+    if what == "losses":
+        recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
+        facts = {"recipes": recipes, "losses": facts}
+        lines = [recipe_table(RECIPES), "", *lines]
+    show(as_json, facts, lines)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="A feature store or the folder of a run.")] = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the facts of a feature store or of a run.
+
+    Examples:
+
+    [bold]dml info[/]
+
+    [bold]dml info runs/prism --json[/]
+    """
+    from cache import FeatureStore
+    from pipeline.present import facts_table
+    from pipeline.record import Run, is_run
+
+    if is_run(path):
+        run = Run.open(path)
+        facts: dict[str, Any] = {"run": str(path), "settings": asdict(run.settings), **run.record}
+    else:
+        facts = FeatureStore.open(path).describe()
+    show(as_json, facts, [facts_table(facts)])
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="For the demo's store and runs.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of training and noise.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Take the tour: built-in pictures, 40 % wrong labels, three methods, one table.
+
+    Takes about two minutes on two cores; nothing is downloaded. What is finished is kept, so a
+    second call prints the table at once.
+    """
+    from pipeline.demo import NOISE
+    from pipeline.demo import demo as tour
+    from pipeline.present import demo_json, demo_lines
+
+    rows = tour(folder, stage, seed=seed, device=device)
+    show(as_json, demo_json(rows, NOISE), demo_lines(rows, NOISE))
+
+
+def parse_recall(text: str) -> tuple[int, ...]:
+    """Read the K of Recall@K: whole numbers of at least 1, sorted, each once."""
+    try:
+        values = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        values = [0]
+    if values[0] < 1:
+        raise InputError(f"--recall {text!r}: expected whole numbers of at least 1, as in 1,2,4,8")
+    return tuple(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    # Typer's usage errors have one base, which is public only through its subclass.
+    usage_error: type[Exception] = typer.BadParameter.__mro__[2]
+    try:
+        app(given or ["--help"], standalone_mode=False)
+    except KeyboardInterrupt:
+        note("dml: interrupted; what is finished is kept, the same command goes on from there")
+        return 130
+    except (DmlError, usage_error) as error:
+        if debug:
+            raise
+        note(f"dml: {error.format_message() if hasattr(error, 'format_message') else error}")
+        return 2
+    return 0
+
+
+def run() -> None:
+    """Enter from the console script."""
+    sys.exit(main())

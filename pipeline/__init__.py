@@ -1,0 +1,1 @@
+"""Everything that makes a feature store or uses one: extraction, training, evaluation."""

@@ -1,0 +1,82 @@
+"""What every backbone offers, whatever library it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.images import Transform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A frozen network with the transform and the pooling that belong to it.
+
+    Attributes:
+        name: the name it is loaded by.
+        network: (B, 3, H, W) float32, normalised -> (B, F); in evaluation mode, no gradients.
+        transform: how a picture becomes the network's input.
+        pool: how the last feature map becomes one vector.
+        num_features: length F of one feature vector.
+        weights_sha256: `sha256_of_weights` of the network without classifier.
+    """
+
+    name: str
+    network: nn.Module
+    transform: Transform
+    pool: str
+    num_features: int
+    weights_sha256: str
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Compute the features.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised, on the network's device.
+
+        Returns:
+            (B, F) float32.
+        """
+        with torch.inference_mode():
+            features: Tensor = self.network(images)
+            return features.float()
+
+
+def freeze(
+    *, name: str, model: nn.Module, network: nn.Module, transform: Transform, pool: str
+) -> Backbone:
+    """Freeze a network, try it on one blank picture and note the facts.
+
+    Args:
+        name: the name of the backbone.
+        model: the part of the network that holds all weights, whatever the pooling around it.
+        network: see `Backbone`.
+        transform: see `Backbone`.
+        pool: see `Backbone`.
+    """
+    network.eval().requires_grad_(False)
+    with torch.inference_mode():
+        features = network(torch.zeros(1, 3, transform.crop, transform.crop))  # (1, F)
+    return Backbone(
+        name=name,
+        network=network,
+        transform=transform,
+        pool=pool,
+        num_features=features.shape[1],
+        weights_sha256=sha256_of_weights(model),
+    )
+
+
+def sha256_of_weights(network: nn.Module) -> str:
+    """Return the hex sha256 over name, dtype, shape and values of all weights, by name.
+
+    So the format of the file that they came from makes no difference.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""What one training step shows to a selection and to a loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pipeline.memory import Memory
+
+
+class Batch(NamedTuple):
+    """One batch of one run.
+
+    Attributes:
+        embeddings: (B, D) float, unit norm.
+        labels: (B,) int64 in 0..C-1, as given: they may be wrong.
+        rows: (B,) int64, row numbers in the training split: a sample's identity. Equal row
+            numbers are one sample, whatever the values.
+        weights: (B,) float in [0, 1]; 0 = the row counts as absent.
+        memory: embeddings of earlier or of all rows, for losses with `MEMORY = True`.
+        confidences: (B, C) float in [0, 1], how far each row belongs to each class, from a
+            selection that knows; None where only the given label is known.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    rows: Tensor
+    weights: Tensor
+    memory: Memory | None = None
+    confidences: Tensor | None = None
+
+
+def first_occurrences(rows: Tensor) -> Tensor:
+    """Marks every row but the second and later copies of one sample.
+
+    Args:
+        rows: (B,) int64 row numbers.
+
+    Returns:
+        (B,) bool, True for the first row of each sample.
+    """
+    same = rows[:, None] == rows[None, :]  # (B, B)
+    return ~same.tril(diagonal=-1).any(dim=1)

@@ -1,0 +1,46 @@
+"""The embedding head: what stage two trains on the cached features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Centring(NamedTuple):
+    """The training features' mean, (F,) float32, and their common scale, () float32.
+
+    Features after a ReLU are non-negative, so raw cosines are high between all classes: the mean
+    has to go. One scale for all features, not one each: dividing by each feature's own deviation
+    raises the noise of the weak ones, and trained heads then follow wrong labels more readily
+    (our choice, measured: benchmarks/results).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Centring:
+        """Measure (N, F) features; constant features get the scale 1."""
+        values = features.float()
+        mean = values.mean(dim=0)
+        scale = (values - mean).square().mean().sqrt()
+        is_constant = scale <= 1e-6 * (1 + mean.abs().max())
+        return cls(mean, torch.where(is_constant, torch.ones_like(scale), scale))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Centre (N, F) features of any float type, to float32 of unit mean square."""
+        return (features.float() - self.mean) / self.scale
+
+
+def linear(num_features: int, embedding_dim: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw a linear head: weight (F, D) Kaiming-normal by fan-out, bias (D,) zero."""
+    weight = torch.randn(num_features, embedding_dim, generator=generator)
+    return {"weight": weight * (2 / embedding_dim) ** 0.5, "bias": torch.zeros(embedding_dim)}
+
+
+def embed(head: dict[str, Tensor], features: Tensor) -> Tensor:
+    """Map centred features (B, F) to unit-norm embeddings (B, D)."""
+    return functional.normalize(features @ head["weight"] + head["bias"], dim=1)

@@ -1,0 +1,80 @@
+"""Mathematics that pair losses share: who pairs with whom, and sums over masked pairs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.memory import Memory
+
+
+class Pairs(NamedTuple):
+    """Cosines between B anchors and M references, and which of them are pairs.
+
+    Attributes:
+        similarity: (B, M) cosines.
+        positive: (B, M) float, the reference's weight where both have one label, else 0.
+        negative: (B, M) float, the reference's weight where the labels differ, else 0.
+    """
+
+    similarity: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+def pairs_of(batch: Batch, references: Batch | Memory) -> Pairs:
+    """Pairs each row of the batch with each reference, never a sample with itself.
+
+    Identity goes by row number, never by similarity: an exact duplicate under another row number
+    is a pair. The anchor's own weight is left to `anchor_mean`, so that it enters once; together a
+    pair weighs the product of its two rows' weights (our choice).
+    """
+    similarity = batch.embeddings @ references.embeddings.T  # (B, M)
+    is_other = batch.rows[:, None] != references.rows[None, :]
+    is_same_class = batch.labels[:, None] == references.labels[None, :]
+    weight = is_other * references.weights[None, :]
+    return Pairs(similarity, weight * is_same_class, weight * ~is_same_class)
+
+
+def log1p_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Computes log(1 + sum of weights * exp(exponents)) along `dim` without overflow.
+
+    Entries of weight 0 are left out; with none left the result is 0 and so is its gradient.
+
+    Args:
+        exponents: float tensor.
+        weights: same shape, in [0, 1], constant for the gradient.
+        dim: the dimension that is summed.
+    """
+    tiny = torch.finfo(exponents.dtype).tiny
+    terms = torch.where(weights > 0, exponents + weights.clamp_min(tiny).log(), -torch.inf)
+    one = torch.zeros_like(terms.narrow(dim, 0, 1))
+    return torch.logsumexp(torch.cat([terms, one], dim=dim), dim=dim)
+
+
+def contrastive_terms(pairs: Pairs, threshold: float | Tensor) -> Tensor:
+    """Sums 1 - S over positives and S over negatives with S above the threshold.
+
+    Returns:
+        (B,) one sum per anchor.
+    """
+    is_hard = pairs.similarity > threshold
+    attraction = (pairs.positive * (1 - pairs.similarity)).sum(dim=1)
+    repulsion = (pairs.negative * is_hard * pairs.similarity).sum(dim=1)
+    return attraction + repulsion
+
+
+def anchor_mean(terms: Tensor, weights: Tensor, *, divisor: str = "kept") -> Tensor:
+    """Averages per-anchor terms over the anchors that count, or over the whole batch.
+
+    Args:
+        terms: (B,) one term per anchor.
+        weights: (B,) the anchors' weights in [0, 1].
+        divisor: "kept" divides by the sum of the weights; "batch" by B, as published code does
+            even after rows were rejected.
+    """
+    count = weights.sum() if divisor == "kept" else torch.ones_like(weights).sum()
+    return (weights * terms).sum() / count.clamp_min(1e-12)

@@ -1,0 +1,53 @@
+"""Contrastive loss against the batch and against a memory of all rows (XBM, MCL).
+
+    L = L_contrastive(batch, batch) + memory_weight * L_contrastive(batch, memory)
+
+with L_contrastive as in `contrastive`, both divided by the number of batch rows that count.
+
+Source: Wang et al., Cross-Batch Memory, CVPR 2020, arXiv 1912.06798; the main loss of PRISM (Liu et
+al., CVPR 2021, arXiv 2103.16047, eq. 8-11).
+Departures: the memory holds every training row, embedded anew each epoch (`bank="full"`, our
+choice: the backbone is frozen). `bank="queue"` is the published queue; rows enter it after the
+step, as in PRISM's code (XBM's enters them before). A sample never meets its own stored copy, by
+row number.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.losses import _pairs
+
+SAMPLER = "balanced"
+BATCH_SIZE = 64
+MEMORY = True
+
+
+def loss(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    threshold: float = 0.5,
+    memory_weight: float = 1.0,
+    divisor: Literal["kept", "batch"] = "kept",
+) -> Tensor:
+    """Computes the loss of one batch.
+
+    Args:
+        parameters: none are used.
+        batch: B rows with a memory of M slots; empty slots weigh 0.
+        threshold: cosine in [-1, 1] above which a negative pair counts ("lambda").
+        memory_weight: weight of the memory's part, at least 0.
+        divisor: "kept" or "batch", what the sums are divided by.
+
+    Returns:
+        () float; 0, with a gradient of 0, where no pair counts.
+    """
+    terms = _pairs.contrastive_terms(_pairs.pairs_of(batch, batch), threshold)
+    if batch.memory is not None:
+        memory = _pairs.pairs_of(batch, batch.memory)
+        terms = terms + memory_weight * _pairs.contrastive_terms(memory, threshold)
+    return _pairs.anchor_mean(terms, batch.weights, divisor=divisor)

@@ -1,0 +1,53 @@
+"""Proxy-Anchor loss: one learned proxy per class, against which all rows of the batch compete.
+
+    L = 1/|P+| sum_{p in P+} log(1 + sum_{i: y_i = p}  exp(-scale (S_ip - margin)))
+      + 1/C    sum_{p}       log(1 + sum_{i: y_i != p} exp( scale (S_ip + margin)))
+
+S_ip = cosine of embedding i and proxy p; P+ = classes present in the batch; C = all classes. A
+class that is absent from the batch has no attraction, but its proxy is still pushed away from every
+row.
+
+Source: Kim, Kim, Cho, Kwak, CVPR 2020, arXiv 2003.13911, and the authors' released code.
+Departures: unit-norm proxies at the start (the code draws Kaiming fan-out); a row's weight
+multiplies its exponentials inside the logarithm, our choice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.losses import _proxies
+
+SAMPLER = "shuffle"
+BATCH_SIZE = 180
+
+
+def parameters(
+    num_classes: int, embedding_dim: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draws the proxies: {"proxies": (C, D) float32}."""
+    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+
+
+def loss(
+    parameters: dict[str, Tensor], batch: Batch, *, scale: float = 32.0, margin: float = 0.1
+) -> Tensor:
+    """Computes the loss of one batch.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: B rows.
+        scale: sharpness, above 0 ("alpha" in the paper).
+        margin: cosine margin ("delta" in the paper), in [0, 1].
+
+    Returns:
+        () float; rows of weight 0 get no gradient.
+    """
+    similarity = _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C)
+    is_member = _proxies.membership(batch.labels, similarity.shape[1])
+    weights = batch.weights[:, None]
+    return _proxies.proxy_anchor(
+        similarity, weights * is_member, weights * ~is_member, scale=scale, margin=margin
+    )

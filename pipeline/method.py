@@ -1,0 +1,110 @@
+"""A method: one loss and one selection with their options, as plain calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from inspect import signature
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import sampling
+from pipeline.batch import Batch
+from pipeline.selection._state import State
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss module and a selection module with what the user chose for them.
+
+    Attributes:
+        loss_module: of `pipeline.losses`.
+        selection_module: of `pipeline.selection`.
+        loss_options: keyword -> value.
+        select_options: keyword -> value.
+        batch_size: B.
+        rows_per_class: K, for the balanced sampler.
+        bank: "full" or "queue", for a loss or selection with a memory.
+        bank_size: slots of the queue; None = number of training rows.
+    """
+
+    loss_module: ModuleType
+    selection_module: ModuleType
+    loss_options: Mapping[str, Any]
+    select_options: Mapping[str, Any]
+    batch_size: int
+    rows_per_class: int
+    bank: str
+    bank_size: int | None = None
+
+    @cached_property
+    def loss(self) -> Callable[[dict[str, Tensor], Batch], Tensor]:
+        """The loss of one batch: (parameters, batch) -> ()."""
+        return _with_options(self.loss_module.loss, self.loss_options)
+
+    def loss_parameters(
+        self, num_classes: int, dim: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draw the tensors that the loss learns; none for most pair losses."""
+        if not hasattr(self.loss_module, "parameters"):
+            return {}
+        draw = _with_options(self.loss_module.parameters, self.loss_options)
+        return dict(draw(num_classes, dim, generator))
+
+    @cached_property
+    def start(self) -> Callable[[Tensor, Tensor, int, torch.Generator], State]:
+        """The selection's look at the frozen features, before training."""
+        return _with_options(self.selection_module.start, self.select_options)
+
+    @cached_property
+    def select(self) -> Callable[[State, Batch], tuple[Batch, State]]:
+        """The selection's part in a step."""
+        return _with_options(self.selection_module.select, self.select_options)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the selection looks at all embedded rows in every epoch."""
+        return hasattr(self.selection_module, "refresh")
+
+    def refresh(
+        self, state: State, embeddings: Tensor, labels: Tensor, num_classes: int, progress: float
+    ) -> State:
+        """Let the selection look at all embedded rows, if it wants to."""
+        if not self.refreshes:
+            return state
+        look = _with_options(self.selection_module.refresh, self.select_options)
+        found: State = look(state, embeddings, labels, num_classes, progress)
+        return found
+
+    @property
+    def uses_queue(self) -> bool:
+        """Whether the memory is the published queue."""
+        return self.bank == "queue"
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether the loss or the selection compares with a memory."""
+        return getattr(self.loss_module, "MEMORY", False) or hasattr(self.selection_module, "BANK")
+
+    @property
+    def reads_confidences(self) -> bool:
+        """Whether the loss takes class confidences in place of labels."""
+        return getattr(self.loss_module, "CONFIDENCES", False)
+
+    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw one epoch of batches, (steps, B) row numbers, from (N,) labels on the CPU."""
+        if self.loss_module.SAMPLER == "balanced":
+            return sampling.balanced(
+                labels, self.batch_size, generator, rows_per_class=self.rows_per_class
+            )
+        return sampling.shuffle(labels, self.batch_size, generator)
+
+
+def _with_options(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    """Fix those of the options that the function declares."""
+    known = signature(function).parameters
+    return partial(function, **{name: value for name, value in options.items() if name in known})

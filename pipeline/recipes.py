@@ -1,0 +1,61 @@
+"""Recipes: a loss and a selection that belong together, under one name.
+
+`--loss` takes a recipe or a loss; `--select` replaces the selection. A loss without a recipe of its
+own is used with the selection `none`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline import catalogue
+from pipeline.catalogue import Value
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A pairing and the options in which it differs from their defaults.
+
+    Attributes:
+        summary: one line.
+        loss: name of the loss; None trains nothing.
+        selection: name of the selection.
+        options: `loss.KEY` or `select.KEY` -> value.
+    """
+
+    summary: str
+    loss: str | None
+    selection: str = "none"
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+RECIPES = {
+    "none": Recipe("No training: the frozen features as they are.", None),
+    "prism": Recipe(
+        "Memory contrastive loss on the rows that PRISM keeps, over a full memory.",
+        "memory-contrastive",
+        "prism",
+    ),
+    "prism-parity": Recipe(
+        "PRISM as published: queue memory, raw class means, smoothed batch threshold.",
+        "memory-contrastive",
+        "prism-queue",
+        {"loss.divisor": "batch"},
+    ),
+    "smooth-proxy-anchor": Recipe(
+        "Smooth Proxy-Anchor loss on out-of-fold class confidences.",
+        "smooth-proxy-anchor",
+        "confidence",
+    ),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Finds a recipe, or makes one of a bare loss; raises InputError with close names otherwise."""
+    if name in RECIPES:
+        return RECIPES[name]
+    losses = catalogue.entries("losses")
+    if name in losses:
+        return Recipe(losses[name].summary, name)
+    raise catalogue.unknown("loss", name, [*RECIPES, *losses])

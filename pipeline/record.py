@@ -1,0 +1,115 @@
+"""A run on disk: what was asked for, what happened, what was learned.
+
+    config.json          the settings; `dml train --config RUN` repeats them
+    record.json          store, protocol, noise, history, versions, hardware
+    weights.safetensors  centring, head and the loss's parameters
+    labels.parquet       the training rows: id, label, given_label, score, weight
+
+A run is written into a hidden folder and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cache.errors import InputError
+from pipeline.settings import CONFIG_FILE, Settings
+
+_RECORD, _WEIGHTS, _LABELS = "record.json", "weights.safetensors", "labels.parquet"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        settings: what was asked for.
+        record: what happened, as in `record.json`.
+    """
+
+    path: Path
+    settings: Settings
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Read a run; raises InputError where there is none."""
+        if not is_run(path):
+            raise InputError(f"no run at {path}: train one with `dml train --run {path}`")
+        try:
+            record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path / _RECORD} is damaged ({error}): train again") from error
+        return cls(path, Settings.load(path / CONFIG_FILE), record)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the tensors, named mean, scale, head.weight, head.bias, loss.NAME."""
+        return load_file(self.path / _WEIGHTS)
+
+    def labels(self) -> pa.Table:
+        """Read what became of the training labels."""
+        return pq.read_table(self.path / _LABELS)
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder holds a run."""
+    return (path / _RECORD).is_file()
+
+
+def newest_run(folder: Path) -> Run:
+    """Open the run of a folder that was finished last; raises InputError where there is none."""
+    runs = [Run.open(path.parent) for path in folder.glob(f"*/{_RECORD}")]
+    if not runs:
+        raise InputError(f"no run in {folder}: run `dml train` first")
+    return max(runs, key=lambda run: str(run.record["created"]))
+
+
+def free_path(folder: Path, name: str) -> Path:
+    """Find a path for a new run: NAME, NAME-2, NAME-3, ..."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def refuse_taken(path: Path) -> None:
+    """Raise InputError where a new run would overwrite something."""
+    if path.exists():
+        raise InputError(f"{path} exists: choose another --run or remove it")
+
+
+def save_run(
+    path: Path,
+    settings: Settings,
+    record: dict[str, Any],
+    weights: dict[str, Tensor],
+    labels: pa.Table,
+) -> Run:
+    """Write a run; it appears at its path only when it is whole."""
+    refuse_taken(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    part.mkdir()
+    try:
+        settings.save(part)
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        (part / _RECORD).write_text(text, encoding="utf-8")
+        save_file(weights, part / _WEIGHTS)
+        pq.write_table(labels, part / _LABELS)
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return Run(path, settings, record)

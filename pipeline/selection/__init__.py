@@ -1,0 +1,15 @@
+"""Selections: which rows count, and how much. One file each, found by its name.
+
+A selection module defines pure functions for one run; the training program stacks runs.
+
+- `start(features, labels, num_classes, generator, *, option=default, ...) -> State`: before
+  training, from the frozen features alone;
+- optionally `refresh(state, embeddings, labels, num_classes, progress, *, ...) -> State`: at the
+  start of every epoch, with all training rows embedded by the head; `progress` runs from 0 to 1;
+- `select(state, batch, *, ...) -> (Batch, State)`: in every step; sets the batch's weights and,
+  where the selection knows them, its confidences. Fixed shapes: it runs under `torch.func.vmap`.
+
+`BANK = "queue"` asks for the published queue memory instead of the full one. The keyword-only
+arguments are the options (`--set select.noise_rate=0.3`). Labels here are the given ones; no
+function is ever shown true labels. Files that start with `_` are shared parts, not selections.
+"""

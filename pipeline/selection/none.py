@@ -1,0 +1,19 @@
+"""No selection: every row counts fully."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.selection._state import State, keep_everything
+
+
+def start(features: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator) -> State:
+    """Trusts every row."""
+    return keep_everything(labels)
+
+
+def select(state: State, batch: Batch) -> tuple[Batch, State]:
+    """Leaves the batch as it is."""
+    return batch, state

@@ -1,0 +1,112 @@
+"""PRISM on all rows at once: drops the rows whose class centre explains them worst.
+
+Each row's probability of carrying the right label is a softmax over the class centres,
+
+    P_i = exp(s c(y_i) . x_i) / sum_k exp(s c(k) . x_i)
+
+with x_i the unit-norm row and c(k) the unit-norm mean of the rows labelled k, without row i itself.
+The noise_rate * N rows of lowest P get weight 0. Centres are then formed again from the kept rows
+only (as PRISM's bank holds kept rows only), `passes` times in all.
+
+Before training P comes from the frozen features; during training it is blended with P in the head's
+space: log P = (1 - h) log P_features + h log P_head, h growing from 0 to `head_share`.
+
+Source: Liu et al., CVPR 2021, arXiv 2103.16047, eq. 1-7. Departures, all our choice: the bank is
+every training row instead of a queue; centres have unit norm and the softmax a scale (the paper
+uses raw means and scale 1: `prism-queue`); one quantile over all rows replaces the smoothed batch
+threshold; leave-one-out centres; the blend; and noise_rate can be estimated ("auto", see
+`_posterior.estimate_noise_rate`) where the paper gives it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.batch import Batch
+from pipeline.selection import _posterior
+from pipeline.selection._state import State, drop_lowest, weigh
+
+
+def start(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    generator: torch.Generator,
+    *,
+    noise_rate: float | Literal["auto"] = "auto",
+    scale: float = 16.0,
+    passes: int = 2,
+) -> State:
+    """Scores all rows in the space of the frozen features.
+
+    Args:
+        features: (N, F) centred.
+        labels: (N,) int64, as given.
+        num_classes: C.
+        generator: not used.
+        noise_rate: share of rows to drop, in [0, 1], or "auto" to estimate it.
+        scale: softmax scale, above 0; the paper has 1.
+        passes: how often centres are formed, at least 1; from the second time on from kept rows.
+    """
+    rows = functional.normalize(features, dim=1)
+    if isinstance(noise_rate, str):
+        rate = _posterior.estimate_noise_rate(rows, labels, num_classes)
+    else:
+        rate = torch.as_tensor(noise_rate, dtype=rows.dtype, device=rows.device)
+    log_p = _score(rows, labels, num_classes, rate, scale, passes)
+    return State(drop_lowest(log_p, rate), log_p.exp(), rate, {"log_p_features": log_p})
+
+
+def refresh(
+    state: State,
+    embeddings: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    progress: float,
+    *,
+    scale: float = 16.0,
+    passes: int = 2,
+    head_share: float = 0.5,
+) -> State:
+    """Scores all rows anew, blended with their scores in the head's space.
+
+    Args:
+        state: from `start`.
+        embeddings: (N, D) unit norm.
+        labels: (N,) int64, as given.
+        num_classes: C.
+        progress: share of the training that is done, in [0, 1].
+        scale: as in `start`.
+        passes: as in `start`.
+        head_share: the head's part in log P at the end of training, in [0, 1].
+    """
+    share = head_share * progress
+    if share == 0:
+        return state
+    log_p_head = _score(embeddings, labels, num_classes, state.noise_rate, scale, passes)
+    log_p = (1 - share) * state.extras["log_p_features"] + share * log_p_head
+    weights = drop_lowest(log_p, state.noise_rate)
+    return state._replace(weights=weights, scores=log_p.exp())
+
+
+def select(state: State, batch: Batch) -> tuple[Batch, State]:
+    """Weighs the batch's rows as all rows were weighed at the start of the epoch."""
+    return weigh(state, batch), state
+
+
+def _score(
+    rows: Tensor, labels: Tensor, num_classes: int, rate: Tensor, scale: float, passes: int
+) -> Tensor:
+    weights = torch.ones_like(rows[:, 0])
+    log_p = _posterior.log_posteriors(rows, labels, weights, num_classes, (scale,))[0]
+    for _ in range(passes - 1):
+        weights = drop_lowest(log_p, rate)
+        again = _posterior.log_posteriors(rows, labels, weights, num_classes, (scale,))[0]
+        # A row whose classmates were all dropped would come back as "unknown" (0): it keeps its
+        # score instead. A row that was alone from the start stays unknown.
+        log_p = torch.where((again == 0) & (log_p < 0), log_p, again)
+    return log_p

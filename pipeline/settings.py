@@ -1,0 +1,167 @@
+"""Everything that decides a training run, as one value that can be written down and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cache.errors import InputError
+from pipeline import catalogue
+from pipeline.catalogue import Value
+from pipeline.corruption import NoiseSpec
+from pipeline.recipes import Recipe, recipe
+from pipeline.values import parse_value
+
+_AT_LEAST_ONE = ("epochs", "batch_size", "rows_per_class", "dim", "bank_size")
+_ABOVE_ZERO = ("lr", "proxy_lr")
+_WORDS = {"bank": ("full", "queue"), "protocol": ("query-gallery", "class-disjoint")}
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was asked for. None leaves a choice to the loss, the selection or the store.
+
+    Attributes:
+        loss: a recipe or a loss.
+        selection: a selection; None = the recipe's.
+        noise: a noise spec such as "symmetric:0.5"; None = labels as given.
+        protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
+        epochs: passes over the training rows, at least 1.
+        batch_size: rows per step; None = the loss's.
+        rows_per_class: K of the balanced sampler.
+        dim: embedding dimension.
+        lr: peak learning rate of the head; falls to 0 along a cosine.
+        proxy_lr: peak learning rate of the loss's own parameters; the same cosine.
+        weight_decay: of the head; the loss's parameters have none.
+        bank: "full" (all rows, embedded anew each epoch) or "queue", for losses with a memory; None
+            = what the selection asks for.
+        bank_size: slots of the queue; None = number of training rows.
+        seed: of start, sampling and noise, which each have a stream of their own.
+        options: "loss.KEY" or "select.KEY" -> value.
+    """
+
+    loss: str = "prism"
+    selection: str | None = None
+    noise: str | None = None
+    protocol: Literal["query-gallery", "class-disjoint"] | None = None
+    epochs: int = 40
+    batch_size: int | None = None
+    rows_per_class: int = 4
+    dim: int = 512
+    lr: float = 3e-3
+    proxy_lr: float = 1e-2
+    weight_decay: float = 1e-4
+    bank: Literal["full", "queue"] | None = None
+    bank_size: int | None = None
+    seed: int = 0
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with the selection that `selection` may put in its place."""
+        found = recipe(self.loss)
+        return found if self.selection is None else replace(found, selection=self.selection)
+
+    def options_of(self, part: Literal["loss", "select"]) -> dict[str, Value]:
+        """Collect the options of the loss or of the selection: the recipe's, then the user's."""
+        found = recipe(self.loss)
+        is_replaced = part == "select" and self.selection not in (None, found.selection)
+        chosen = {} if is_replaced else dict(found.options)
+        chosen.update(self.options)
+        prefix = part + "."
+        return {
+            key.removeprefix(prefix): value
+            for key, value in chosen.items()
+            if key.startswith(prefix)
+        }
+
+    def with_changes(self, changes: Iterable[str]) -> Settings:
+        """Apply `key=value` texts: a field of these settings, `loss.KEY` or `select.KEY`."""
+        settings = self
+        for text in changes:
+            key, is_pair, value = text.partition("=")
+            if not is_pair or not key:
+                raise InputError(f"--set {text!r}: expected key=value, for example loss.margin=0.2")
+            settings = settings._with(key, parse_value(value))
+        return settings
+
+    def replaced(self, **changes: Any) -> Settings:
+        """Put other values in the place of fields."""
+        return replace(self, **changes)
+
+    def check(self) -> Settings:
+        """Refuse unknown names, options and values; costs no torch. Returns the settings."""
+        chosen = self.recipe
+        selection = catalogue.find("selection", chosen.selection)
+        if chosen.loss is not None:
+            catalogue.find("losses", chosen.loss).check(self.options_of("loss"))
+        elif self.options_of("loss"):
+            raise InputError(f"--loss {self.loss} trains nothing and takes no loss options")
+        selection.check(self.options_of("select"))
+        missing = [
+            option.name
+            for option in selection.options.values()
+            if option.is_required and option.name not in self.options_of("select")
+        ]
+        if missing:
+            raise InputError(
+                f"selection {selection.name} needs --set select.{missing[0]}=VALUE: "
+                "it has no default"
+            )
+        if self.noise is not None:
+            NoiseSpec.parse(self.noise)
+        self._check_values()
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write `config.json` into a folder."""
+        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read a `config.json`, or the one of a run folder."""
+        path = path / CONFIG_FILE if path.is_dir() else path
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read the configuration {path}: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{path} holds no configuration: expected a JSON object")
+        known = [each.name for each in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise catalogue.unknown(f"key in {path}:", key, known)
+        return cls(**values)
+
+    def _with(self, key: str, value: Value) -> Settings:
+        part, is_dotted, _ = key.partition(".")
+        if is_dotted:
+            if part not in ("loss", "select"):
+                raise catalogue.unknown("group in --set", part, ["loss", "select"])
+            return replace(self, options={**self.options, key: value})
+        plain: dict[str, Any] = {each.name: each for each in fields(self) if each.name != "options"}
+        if key not in plain:
+            raise catalogue.unknown("key in --set", key, [*plain, "loss.KEY", "select.KEY"])
+        return self.replaced(**{key: value})
+
+    def _check_values(self) -> None:
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} is {value!r}: expected a whole number of at least 1")
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or value <= 0:
+                raise InputError(f"{name} is {value!r}: expected a number above 0")
+        if not isinstance(self.weight_decay, int | float) or self.weight_decay < 0:
+            raise InputError(f"weight_decay is {self.weight_decay!r}: expected a number, 0 or more")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}: expected a whole number, 0 or more")
+        for name, words in _WORDS.items():
+            value = getattr(self, name)
+            if value is not None and value not in words:
+                raise catalogue.unknown(name, str(value), words)
