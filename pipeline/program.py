@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import vmap
 
 from pipeline import heads, memory, sampling
 from pipeline.batch import Batch, first_occurrences
@@ -94,7 +94,11 @@ def fit(
         history.append(program.epoch(epoch))
     progress(schedule.epochs, schedule.epochs)
     losses, kept = (torch.stack(values) for values in zip(*history, strict=True))
-    return Fit(program.head, program.extra, program.states, losses, kept)
+    head, extra = (
+        {name: value.detach() for name, value in tensors.items()}
+        for tensors in (program.head, program.extra)
+    )
+    return Fit(head, extra, program.states, losses, kept)
 
 
 class Program:
@@ -126,7 +130,7 @@ class Program:
         self.head_optimiser = AdamW(self.head, weight_decay=schedule.weight_decay)
         self.extra_optimiser = AdamW(self.extra, weight_decay=0.0)
         self.steps_done = torch.zeros(len(seeds), device=features.device)
-        self.step = vmap(grad_and_value(self._run, argnums=(0, 1), has_aux=True))
+        self.step = vmap(self._run)
 
     def epoch(self, number: int) -> tuple[Tensor, Tensor]:
         """Train one epoch; returns each run's mean loss and mean weight, (R,) each."""
@@ -135,11 +139,11 @@ class Program:
         states = stack_states(self.states)
         losses, kept = [], []
         for at in range(index.shape[1]):
-            gradients, (value, (states, self.bank, weight)) = self.step(
+            value, states, self.bank, weight = self.step(
                 self.head, self.extra, states, self.bank, self.labels, index[:, at]
             )
-            self._update(gradients, number + at / lengths, at < lengths)
-            losses.append(value)
+            self._update(value, number + at / lengths, at < lengths)
+            losses.append(value.detach())
             kept.append(weight)
         self.states = unstack_states(states, len(self.states))
         return torch.stack(losses).sum(0) / lengths, torch.stack(kept).sum(0) / lengths
@@ -152,7 +156,7 @@ class Program:
         bank: _Bank,
         labels: Tensor,
         index: Tensor,
-    ) -> tuple[Tensor, tuple[State, _Bank, Tensor]]:
+    ) -> tuple[Tensor, State, _Bank, Tensor]:
         """Compute one step's loss of one run; no host synchronisation, fixed shapes."""
         is_present = (index != sampling.ABSENT) & first_occurrences(index)
         rows = index.clamp_min(0)
@@ -167,14 +171,19 @@ class Program:
         if bank and self.method.uses_queue:
             bank = (memory.enqueue(bank[0], *chosen[:4]),)
         weight = chosen.weights.sum() / present.sum().clamp_min(1)
-        return value, (state, bank, weight)
+        return value, state, bank, weight
 
-    def _update(self, gradients: tuple[Tensors, Tensors], time: Tensor, is_active: Tensor) -> None:
+    def _update(self, value: Tensor, time: Tensor, is_active: Tensor) -> None:
         """Move the parameters; `time` (R,) counts epochs. A run that ends its epoch early waits."""
         falling = 0.5 * (1 + torch.cos(math.pi * time / self.schedule.epochs))
         rate = falling.masked_fill(~is_active, torch.nan)
         self.steps_done += is_active
-        to_head, to_extra = gradients
+        # Runs do not share parameters, so the gradient of the sum is each run's own gradient.
+        # (torch.func.grad gives the same, but its first call imports the compiler, some seconds.)
+        parameters = [*self.head.values(), *self.extra.values()]
+        gradients = torch.autograd.grad(value.sum(), parameters)
+        to_head = dict(zip(self.head, gradients, strict=False))
+        to_extra = dict(zip(self.extra, gradients[len(self.head) :], strict=True))
         self.head_optimiser.step(to_head, rate * self.schedule.lr, self.steps_done)
         self.extra_optimiser.step(to_extra, rate * self.schedule.proxy_lr, self.steps_done)
 
@@ -218,7 +227,10 @@ class Program:
 
     def _stack(self, runs: list[Tensors]) -> Tensors:
         device = self.features.device
-        return {name: torch.stack([run[name] for run in runs]).to(device) for name in runs[0]}
+        return {
+            name: torch.stack([run[name] for run in runs]).to(device).requires_grad_()
+            for name in runs[0]
+        }
 
 
 def stack_states(states: Sequence[State]) -> State:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from pipeline.copies import first_copies
+from pipeline.optimiser import AdamW
 
 _WEIGHT_DECAY = 1e-4
 _TILE = 4096
@@ -88,9 +89,9 @@ def train(
         The stacked parameters: w1 (K, F, H), b1 (K, H), w2 (K, H, C), b2 (K, C).
     """
     parameters = _start(features, num_classes, settings, generator)
-    optimiser = torch.optim.AdamW(
-        parameters.values(), lr=settings.lr, weight_decay=_WEIGHT_DECAY, foreach=True
-    )
+    optimiser = AdamW(parameters, weight_decay=_WEIGHT_DECAY)  # the folds are its runs
+    lr = torch.full((settings.folds,), settings.lr, device=features.device)
+    count = torch.zeros_like(lr)
     for _ in range(settings.epochs):
         for index in _batches(fold, settings, generator):  # (K, B)
             batch = features[index]  # (K, B, F)
@@ -99,9 +100,9 @@ def train(
             logits = forward(parameters, batch, mask / max(1 - settings.dropout, 1e-6))
             target = functional.one_hot(labels[index], num_classes).to(logits.dtype)
             value = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-            optimiser.zero_grad()
-            (value / index.shape[1]).backward()
-            optimiser.step()
+            gradients = torch.autograd.grad(value / index.shape[1], list(parameters.values()))
+            count += 1
+            optimiser.step(dict(zip(parameters, gradients, strict=True)), lr, count)
     return {name: tensor.detach() for name, tensor in parameters.items()}
 
 
