@@ -1,13 +1,15 @@
 """The command line: each command turns its arguments into one call and the result into text.
 
-Results go to standard output, progress and notes to standard error. `--json` prints one JSON object
-and nothing else. A bad argument or bad data is one line and exit code 2; `--debug` shows where it
-was raised. Heavy libraries are imported inside the commands, so that help and errors come at once.
+Results go to standard output, progress and notes to standard error. `--json` prints one JSON value
+and nothing else. A bad argument or bad data is one line and exit code 2, an interruption 130, a
+fault of this program 1; `--debug` shows where it was raised. Heavy libraries are imported inside
+the commands, so that help and errors come at once.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +23,7 @@ from pipeline.terminal import note, show, stage
 
 STORE = Path("features.zarr")
 RUNS = Path("runs")
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +44,7 @@ Protocol = Literal["query-gallery", "class-disjoint"]
 Listed = Literal["losses", "selections", "backbones", "noise"]
 StoreOption = Annotated[Path, typer.Option("--store", help="The feature store.")]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes cuda, else mps, else cpu.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
 ProtocolOption = Annotated[
     Protocol | None,
     typer.Option(
@@ -102,7 +105,7 @@ def extract(
     from pipeline.backbones import load_backbone
     from pipeline.datasets import load_manifest
     from pipeline.extract import extract as run
-    from pipeline.present import extract_lines
+    from pipeline.present import extract_json, extract_lines
 
     manifest = load_manifest(data)
     name = backbone or ("efficientnet_lite0" if data is None else "resnet50")
@@ -118,7 +121,7 @@ def extract(
             device=device,
             progress=progress,
         )
-    show(as_json, {**asdict(report), "store": str(report.store)}, extract_lines(report))
+    show(as_json, extract_json(report), extract_lines(report))
 
 
 @app.command()
@@ -184,16 +187,16 @@ def train(
     settings = settings.with_changes(changes or []).check()
 
     from cache import FeatureStore
-    from pipeline.present import train_lines
+
+    opened = FeatureStore.open(store)  # before the wait for torch
+    from pipeline.present import train_json, train_lines
     from pipeline.record import free_path
     from pipeline.train import train as learn
 
     path = run or free_path(RUNS, settings.loss)
-    opened = FeatureStore.open(store)
-    with stage(f"training {settings.loss}") as progress:
+    with stage(f"training {settings.loss} on {store}") as progress:
         done = learn(opened, settings, path, device=device, progress=progress)
-    facts = {"run": str(done.path), "settings": asdict(settings), **done.record}
-    show(as_json, facts, train_lines(str(done.path), done.record))
+    show(as_json, train_json(done), train_lines(str(done.path), done.record))
 
 
 @app.command(name="eval")
@@ -225,20 +228,14 @@ def evaluate(
 
     from cache import FeatureStore
     from pipeline.evaluate import evaluate_run
-    from pipeline.present import evaluation_note, evaluation_table, retrieval_json
+    from pipeline.present import evaluation_json, evaluation_note, evaluation_table
     from pipeline.record import Run, newest_run
 
     chosen = Run.open(run) if run else newest_run(RUNS)
     opened = FeatureStore.open(store or chosen.record["store"]["path"])
     found = evaluate_run(chosen, opened, recall_at=recall_at, device=device)
-    facts = {
-        "run": str(chosen.path),
-        "protocol": found.protocol,
-        "rows": {name: retrieval_json(row) for name, row in found.rows.items()},
-    }
-    show(as_json, facts, [evaluation_table(found)])
-    if not as_json:
-        note(evaluation_note(found))
+    show(as_json, evaluation_json(chosen, found), [evaluation_table(found)])
+    note(f"{chosen.path}: {evaluation_note(found)}")
 
 
 @app.command(name="list")
@@ -256,16 +253,15 @@ def list_entries(
 
     [bold]dml list noise --json[/]
     """
-    from pipeline.present import catalogue_table, recipe_table
+    from pipeline.present import catalogue_json, catalogue_table, recipe_table, recipes_json
     from pipeline.recipes import RECIPES
 
     kind: catalogue.Kind = "selection" if what == "selections" else what
-    entries = catalogue.entries(kind)
-    facts: dict[str, Any] = {name: asdict(entry) for name, entry in entries.items()}
-    lines: list[Any] = [catalogue_table(entries.values())]
+    entries = catalogue.entries(kind).values()
+    facts = catalogue_json(entries)
+    lines: list[Any] = [catalogue_table(entries)]
     if what == "losses":
-        recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
-        facts = {"recipes": recipes, "losses": facts}
+        facts = [*recipes_json(RECIPES), *facts]
         lines = [recipe_table(RECIPES), "", *lines]
     show(as_json, facts, lines)
 
@@ -306,6 +302,12 @@ def demo(
 
     Takes about two minutes on two cores; nothing is downloaded. What is finished is kept, so a
     second call prints the table at once.
+
+    Examples:
+
+    [bold]dml demo[/]
+
+    [bold]dml demo elsewhere --seed 1[/]
     """
     from pipeline.demo import NOISE
     from pipeline.demo import demo as tour
@@ -331,19 +333,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
+    try:
+        code = app(given or ["--help"], standalone_mode=False)
+        if code == INTERRUPTED:  # newer Typer turns the interruption into an exit code
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code, text = explain(error)
+        note(f"dml: {text}")
+        return code
+    return 0
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Find the exit code and the line for an error."""
     # Typer's usage errors have one base, which is public only through its subclass.
     usage_error: type[Exception] = typer.BadParameter.__mro__[2]
-    try:
-        app(given or ["--help"], standalone_mode=False)
-    except KeyboardInterrupt:
-        note("dml: interrupted; what is finished is kept, the same command goes on from there")
-        return 130
-    except (DmlError, usage_error) as error:
-        if debug:
-            raise
-        note(f"dml: {error.format_message() if hasattr(error, 'format_message') else error}")
-        return 2
-    return 0
+    if isinstance(error, KeyboardInterrupt | typer.Abort):  # older Typer turns one into the other
+        return INTERRUPTED, "interrupted; nothing half-finished is left, run the same command again"
+    if isinstance(error, usage_error):
+        return 2, str(error.format_message())  # type: ignore[attr-defined]
+    if isinstance(error, DmlError):
+        return 2, str(error)
+    first_line = str(error).partition("\n")[0]
+    return 1, f"unexpected {type(error).__name__}: {first_line}: --debug shows where; please report"
 
 
 def run() -> None:

@@ -31,10 +31,14 @@ class NoiseSpec:
                 raise InputError(f"noise {text!r}: {part!r} is not of the form key=value")
             options[key if is_named else "rate"] = parse_value(value if is_named else part)
         entry.check(options)
-        rate = options.get("rate")
-        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise InputError(f"noise {text!r}: the rate is {rate!r}, expected 0 to 1: {name}:0.4")
+        if "rate" not in options:
+            raise InputError(f"noise {text!r} has no rate: expected for example {name}:0.4")
         return cls(name, options)
+
+    @property
+    def rate(self) -> float:
+        """The share of labels that it makes wrong, in [0, 1]."""
+        return float(self.options["rate"] or 0)
 
     def __str__(self) -> str:
         """Writes the spec as it can be given again."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
+
+from pipeline.corruption import NoiseSpec
 
 if TYPE_CHECKING:
     from pipeline.catalogue import Entry
@@ -16,24 +19,91 @@ if TYPE_CHECKING:
     from pipeline.extract import ExtractReport
     from pipeline.metrics import Retrieval
     from pipeline.recipes import Recipe
+    from pipeline.record import Run
 
 
-def retrieval_json(found: Retrieval) -> dict[str, Any]:
-    """Write the metrics with the names that they are printed with."""
-    recalls = {f"recall@{k}": value for k, value in found.recall.items()}
-    rest = {
+def extract_json(report: ExtractReport) -> dict[str, Any]:
+    """Write what an extraction did as plain values."""
+    facts = asdict(report)
+    skipped = [{"id": name, "reason": why} for name, why in facts.pop("unreadable").items()]
+    return {**facts, "store": str(report.store), "skipped": skipped}
+
+
+def train_json(run: Run) -> dict[str, Any]:
+    """Write what a training run did as plain values; rates and shares are 0 to 1."""
+    record, noise = run.record, run.record["noise"]
+    spec = NoiseSpec.parse(noise["spec"]) if noise else None
+    return {
+        "run": str(run.path),
+        "store": record["store"]["path"],
+        "loss": run.settings.loss,
+        "noise": {
+            "nominal": spec.rate if spec else 0.0,
+            "realised": noise["realised_rate"] if noise else 0.0,
+        },
+        "detection": record["selection"]["detection"],
+        "seconds": record["seconds"],
+        "protocol": record["protocol"],
+        "counts": record["counts"],
+        "noise_rate": record["selection"]["noise_rate"],
+        "dropped": record["selection"]["dropped"],
+        "history": record["history"],
+        "settings": asdict(run.settings),
+    }
+
+
+def evaluation_json(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+    """Write an evaluation as plain values, metrics in percent; trained is None for `none`."""
+    untrained, *trained = evaluation.rows.values()
+    return {
+        "run": str(run.path),
+        "protocol": evaluation.protocol,
+        "queries": untrained.num_queries,
+        "unmatched": untrained.lone_queries,
+        "trained": metrics_json(trained[0]) if trained else None,
+        "untrained": metrics_json(untrained),
+    }
+
+
+def metrics_json(found: Retrieval) -> dict[str, float]:
+    """Write the metrics in percent with the names that they are printed with."""
+    shares = {
+        **{f"recall@{k}": value for k, value in found.recall.items()},
         "precision@1": found.precision_at_1,
         "r_precision": found.r_precision,
         "map@r": found.map_at_r,
     }
-    counts = {"queries": found.num_queries, "lone_queries": found.lone_queries}
-    return {**recalls, **rest, **counts}
+    return {name: 100 * share for name, share in shares.items()}
+
+
+def catalogue_json(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Write entries with their options as plain values."""
+    return [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "options": {
+                option.name: {
+                    "default": option.default,
+                    "expected": option.expected,
+                    "required": option.is_required,
+                }
+                for option in entry.options.values()
+            },
+        }
+        for entry in entries
+    ]
+
+
+def recipes_json(recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
+    """Write recipes as plain values; their options are the values that they set."""
+    return [{"name": name, **asdict(recipe)} for name, recipe in recipes.items()]
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Lay out metrics in percent, one row for the untrained features and one for the run."""
     recall_at = next(iter(evaluation.rows.values())).recall
-    names = [*(f"recall@{k}" for k in recall_at), "precision@1", "r-precision", "map@r"]
+    names = [*(f"recall@{k}" for k in recall_at), "prec@1", "r-prec", "map@r"]
     table = _table("", *names)
     for name, found in evaluation.rows.items():
         values = [*found.recall.values(), found.precision_at_1, found.r_precision, found.map_at_r]
@@ -55,7 +125,7 @@ def evaluation_note(evaluation: Evaluation) -> str:
 
 def demo_lines(rows: Sequence[Row], noise: str) -> list[Any]:
     """Lay out the demo's comparison, in percent, and say what to look at."""
-    rate = float(noise.partition(":")[2])
+    rate = NoiseSpec.parse(noise).rate
     table = _table("recall@1", "right labels", f"{100 * rate:.0f}% wrong", "lost", "found", "right")
     for row in rows:
         clean, noisy = row.clean.recall[1], row.noisy.recall[1]
@@ -72,15 +142,15 @@ def demo_lines(rows: Sequence[Row], noise: str) -> list[Any]:
 
 
 def demo_json(rows: Sequence[Row], noise: str) -> dict[str, Any]:
-    """Write the demo's comparison as plain values."""
+    """Write the demo's comparison as plain values, metrics and shares in percent."""
     return {
         "noise": noise,
         "rows": {
             row.method: {
-                "clean": retrieval_json(row.clean),
-                "noisy": retrieval_json(row.noisy),
-                "wrong_labels_found": row.found,
-                "dropped_labels_wrong": row.right,
+                "clean": metrics_json(row.clean),
+                "noisy": metrics_json(row.noisy),
+                "found": None if row.found is None else 100 * row.found,
+                "right": None if row.right is None else 100 * row.right,
                 "seconds": row.seconds,
             }
             for row in rows
@@ -129,7 +199,8 @@ def extract_lines(report: ExtractReport) -> list[str]:
     if report.relabelled:
         lines.append(f"labels or splits of {report.relabelled:,} rows were brought up to date")
     if report.unreadable:
-        lines.append(f"{len(report.unreadable):,} images could not be read and were left out:")
+        images = "1 image" if len(report.unreadable) == 1 else f"{len(report.unreadable):,} images"
+        lines.append(f"{images} could not be read and were left out:")
         shown = list(report.unreadable.items())[:10]
         lines += [f"  {name}: {reason}" for name, reason in shown]
         if len(report.unreadable) > len(shown):
@@ -142,10 +213,11 @@ def catalogue_table(entries: Iterable[Entry]) -> Table:
     table = Table("name", "what it is", "options", box=None, pad_edge=False, show_edge=False)
     for entry in entries:
         options = [
-            f"{option.name}" if option.is_required else f"{option.name}={option.default}"
+            f"{option.name}={'?' if option.is_required else option.default}"
+            + (f" ({option.bounds})" if option.bounds else "")
             for option in entry.options.values()
         ]
-        table.add_row(Text(entry.name, style="bold"), entry.summary, "\n".join(options))
+        table.add_row(Text(entry.name, style="bold"), entry.summary, Text("\n".join(options)))
     return table
 
 
@@ -174,10 +246,10 @@ def percent(value: float | None) -> str:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 

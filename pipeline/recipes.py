@@ -48,6 +48,16 @@ RECIPES = {
         "smooth-proxy-anchor",
         "confidence",
     ),
+    "soft-orthogonal": Recipe(
+        "Proxy-Anchor loss with proxies pushed towards orthogonality (our reconstruction).",
+        "proxy-anchor",
+        options={"loss.orthogonality": 1.0},
+    ),
+    "curriculum": Recipe(
+        "Proxy-Anchor loss on densely lying rows first, on all rows in the end (CurriculumNet).",
+        "proxy-anchor",
+        "curriculum",
+    ),
 }
 
 

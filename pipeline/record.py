@@ -10,7 +10,9 @@ A run is written into a hidden folder and renamed when it is whole.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -19,10 +21,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from cache.errors import InputError
+from cache.errors import DiskFullError, InputError
 from pipeline.settings import CONFIG_FILE, Settings
 
 _RECORD, _WEIGHTS, _LABELS = "record.json", "weights.safetensors", "labels.parquet"
@@ -55,7 +58,12 @@ class Run:
 
     def weights(self) -> dict[str, Tensor]:
         """Read the tensors, named mean, scale, head.weight, head.bias, loss.NAME."""
-        return load_file(self.path / _WEIGHTS)
+        try:
+            return load_file(self.path / _WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{self.path / _WEIGHTS} is missing or damaged ({error}): train again"
+            ) from error
 
     def labels(self) -> pa.Table:
         """Read what became of the training labels."""
@@ -84,10 +92,13 @@ def free_path(folder: Path, name: str) -> Path:
     return path
 
 
-def refuse_taken(path: Path) -> None:
-    """Raise InputError where a new run would overwrite something."""
-    if path.exists():
+def refuse_unusable(path: Path) -> None:
+    """Raise InputError where a new run would overwrite something or cannot be written."""
+    if os.path.lexists(path):
         raise InputError(f"{path} exists: choose another --run or remove it")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise InputError(f"cannot write into {above}: choose another --run")
 
 
 def save_run(
@@ -97,19 +108,31 @@ def save_run(
     weights: dict[str, Tensor],
     labels: pa.Table,
 ) -> Run:
-    """Write a run; it appears at its path only when it is whole."""
-    refuse_taken(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a run; it appears at its path only when it is whole.
+
+    Raises:
+        DiskFullError: there is no room; nothing is left behind.
+        InputError: the path is taken, or cannot be written to.
+    """
+    refuse_unusable(path)
     part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
-    part.mkdir()
     try:
+        part.mkdir(parents=True)
         settings.save(part)
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         (part / _RECORD).write_text(text, encoding="utf-8")
-        save_file(weights, part / _WEIGHTS)
+        (part / _WEIGHTS).write_bytes(save(weights))
         pq.write_table(labels, part / _LABELS)
         part.rename(path)
-    except BaseException:
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
     return Run(path, settings, record)
+
+
+def _not_written(path: Path, error: OSError) -> DiskFullError | InputError:
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFullError(f"cannot write the run {path}: {reason}; make room and train again")
+    return InputError(f"cannot write the run {path}: {reason}; choose another --run")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cache.errors import InputError
 from pipeline import catalogue
@@ -15,9 +15,7 @@ from pipeline.corruption import NoiseSpec
 from pipeline.recipes import Recipe, recipe
 from pipeline.values import parse_value
 
-_AT_LEAST_ONE = ("epochs", "batch_size", "rows_per_class", "dim", "bank_size")
-_ABOVE_ZERO = ("lr", "proxy_lr")
-_WORDS = {"bank": ("full", "queue"), "protocol": ("query-gallery", "class-disjoint")}
+_GROUPS = ("loss", "select")
 CONFIG_FILE = "config.json"
 
 
@@ -25,12 +23,14 @@ CONFIG_FILE = "config.json"
 class Settings:
     """What was asked for. None leaves a choice to the loss, the selection or the store.
 
+    The types say what `check` accepts; they are read as the catalogue reads those of an option.
+
     Attributes:
         loss: a recipe or a loss.
         selection: a selection; None = the recipe's.
         noise: a noise spec such as "symmetric:0.5"; None = labels as given.
         protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
-        epochs: passes over the training rows, at least 1.
+        epochs: passes over the training rows.
         batch_size: rows per step; None = the loss's.
         rows_per_class: K of the balanced sampler.
         dim: embedding dimension.
@@ -48,16 +48,16 @@ class Settings:
     selection: str | None = None
     noise: str | None = None
     protocol: Literal["query-gallery", "class-disjoint"] | None = None
-    epochs: int = 40
-    batch_size: int | None = None
-    rows_per_class: int = 4
-    dim: int = 512
-    lr: float = 3e-3
-    proxy_lr: float = 1e-2
-    weight_decay: float = 1e-4
+    epochs: Annotated[int, "at least 1"] = 40
+    batch_size: Annotated[int, "at least 1"] | None = None
+    rows_per_class: Annotated[int, "at least 1"] = 4
+    dim: Annotated[int, "at least 1"] = 512
+    lr: Annotated[float, "above 0"] = 3e-3
+    proxy_lr: Annotated[float, "above 0"] = 1e-2
+    weight_decay: Annotated[float, "at least 0"] = 1e-4
     bank: Literal["full", "queue"] | None = None
-    bank_size: int | None = None
-    seed: int = 0
+    bank_size: Annotated[int, "at least 1"] | None = None
+    seed: Annotated[int, "at least 0, at most 4294967295"] = 0
     options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
@@ -95,6 +95,7 @@ class Settings:
 
     def check(self) -> Settings:
         """Refuse unknown names, options and values; costs no torch. Returns the settings."""
+        self._check_values()
         chosen = self.recipe
         selection = catalogue.find("selection", chosen.selection)
         if chosen.loss is not None:
@@ -114,34 +115,38 @@ class Settings:
             )
         if self.noise is not None:
             NoiseSpec.parse(self.noise)
-        self._check_values()
         return self
 
     def save(self, folder: Path) -> None:
         """Write `config.json` into a folder."""
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read a `config.json`, or the one of a run folder."""
         path = path / CONFIG_FILE if path.is_dir() else path
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read the configuration {path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(
+                f"cannot read the configuration {path} ({reason}): give the folder of a run or its "
+                f"{CONFIG_FILE}"
+            ) from error
         if not isinstance(values, dict):
             raise InputError(f"{path} holds no configuration: expected a JSON object")
         known = [each.name for each in fields(cls)]
         for key in values:
             if key not in known:
                 raise catalogue.unknown(f"key in {path}:", key, known)
+        if not isinstance(values.get("options", {}), dict):
+            raise InputError(f"options in {path} is no JSON object: expected loss.KEY: VALUE, ...")
         return cls(**values)
 
     def _with(self, key: str, value: Value) -> Settings:
-        part, is_dotted, _ = key.partition(".")
-        if is_dotted:
-            if part not in ("loss", "select"):
-                raise catalogue.unknown("group in --set", part, ["loss", "select"])
+        if "." in key:
+            _check_group(key)
             return replace(self, options={**self.options, key: value})
         plain: dict[str, Any] = {each.name: each for each in fields(self) if each.name != "options"}
         if key not in plain:
@@ -149,19 +154,15 @@ class Settings:
         return self.replaced(**{key: value})
 
     def _check_values(self) -> None:
-        for name in _AT_LEAST_ONE:
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} is {value!r}: expected a whole number of at least 1")
-        for name in _ABOVE_ZERO:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or value <= 0:
-                raise InputError(f"{name} is {value!r}: expected a number above 0")
-        if not isinstance(self.weight_decay, int | float) or self.weight_decay < 0:
-            raise InputError(f"weight_decay is {self.weight_decay!r}: expected a number, 0 or more")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}: expected a whole number, 0 or more")
-        for name, words in _WORDS.items():
-            value = getattr(self, name)
-            if value is not None and value not in words:
-                raise catalogue.unknown(name, str(value), words)
+        for each in fields(self):
+            if each.name != "options":
+                option = catalogue.parse_option(each.name, str(each.type), None, is_required=False)
+                option.check(getattr(self, each.name), each.name)
+        for key in self.options:
+            _check_group(key)
+
+
+def _check_group(key: str) -> None:
+    group, is_dotted, _ = key.partition(".")
+    if not is_dotted or group not in _GROUPS:
+        raise catalogue.unknown("group of options", group, _GROUPS)

@@ -21,8 +21,8 @@ from rich.progress import (
 _COLUMNS = (BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn)
 
 
-def show(as_json: bool, facts: Mapping[str, Any], lines: Sequence[Any]) -> None:
-    """Print a result on standard output: one JSON object, or lines and tables."""
+def show(as_json: bool, facts: Mapping[str, Any] | Sequence[Any], lines: Sequence[Any]) -> None:
+    """Print a result on standard output: one JSON value, or lines and tables."""
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=2, default=str, allow_nan=False) + "\n")
         return

@@ -26,7 +26,7 @@ from pipeline.heads import Centring
 from pipeline.method import Method
 from pipeline.program import Fit, Schedule, fit
 from pipeline.protocol import Split, split
-from pipeline.record import Run, refuse_taken, save_run
+from pipeline.record import Run, refuse_unusable, save_run
 from pipeline.selection._state import State
 from pipeline.settings import Settings
 
@@ -72,7 +72,7 @@ def train(
         StoreIncompleteError: the extraction has not finished.
     """
     settings.check()
-    refuse_taken(path)
+    refuse_unusable(path)
     features = store.read()
     roles = split(features.rows, settings.protocol)
     labels = training_labels(roles, settings)
@@ -119,15 +119,32 @@ def method_of(settings: Settings) -> Method:
         raise InputError(f"{settings.loss} trains nothing")
     loss = catalogue.find("losses", recipe.loss).load()
     selection = catalogue.find("selection", recipe.selection).load()
+    batch_size = settings.batch_size or loss.BATCH_SIZE
+    if loss.SAMPLER == "balanced" and batch_size < settings.rows_per_class:
+        raise InputError(
+            f"batch_size is {batch_size}: loss {recipe.loss} needs at least rows_per_class "
+            f"({settings.rows_per_class}) rows in each step"
+        )
     return Method(
         loss_module=loss,
         selection_module=selection,
         loss_options=settings.options_of("loss"),
         select_options=settings.options_of("select"),
-        batch_size=settings.batch_size or loss.BATCH_SIZE,
+        batch_size=batch_size,
         rows_per_class=settings.rows_per_class,
         bank=settings.bank or str(getattr(selection, "BANK", "full")),
         bank_size=settings.bank_size,
+    )
+
+
+def schedule_of(settings: Settings) -> Schedule:
+    """Read from the settings how long and how fast to train."""
+    return Schedule(
+        epochs=settings.epochs,
+        dim=settings.dim,
+        lr=settings.lr,
+        proxy_lr=settings.proxy_lr,
+        weight_decay=settings.weight_decay,
     )
 
 
@@ -139,17 +156,16 @@ def _learn(
     num_classes = len(labels.classes)
     if settings.recipe.loss is None:
         return select_only(values, used, num_classes, settings), {}, {}
-    schedule = Schedule(
-        settings.epochs, settings.dim, settings.lr, settings.proxy_lr, settings.weight_decay
-    )
-    method, seeds = method_of(settings), [settings.seed]
+    method, schedule, seeds = method_of(settings), schedule_of(settings), [settings.seed]
     result = fit(values, used[None], num_classes, method, schedule, seeds, progress)
     history = {"loss": _column(result.losses), "kept": _column(result.kept)}
-    if not all(map(math.isfinite, history["loss"])):
+    tensors = _tensors(result)
+    is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    if not (is_finite and all(map(math.isfinite, history["loss"]))):
         raise InputError(
             f"training diverged (the loss became {history['loss'][-1]}): lower --set lr"
         )
-    return result.selection[0], _tensors(result), history
+    return result.selection[0], tensors, history
 
 
 def select_only(values: Tensor, labels: Tensor, num_classes: int, settings: Settings) -> State:

@@ -9,8 +9,9 @@ A loss module defines
 - optionally `MEMORY = True`: it compares the batch with `batch.memory`;
 - optionally `CONFIDENCES = True`: it reads `batch.confidences` in place of labels and weights.
 
-The keyword-only arguments are the loss's options (`--set loss.margin=0.2`); the docstring's first
-line is what `dml list losses` prints. Every function is pure and of fixed shape, so it runs under
+The keyword-only arguments are the loss's options (`--set loss.margin=0.2`), each number with its
+range as in `scale: Annotated[float, "above 0"]`; the docstring's first line is what
+`dml list losses` prints. Every function is pure and of fixed shape, so it runs under
 `torch.func.vmap`. A row of weight 0 counts as absent. Files that start with `_` are shared
 mathematics, not losses.
 """

@@ -55,6 +55,35 @@ def log1p_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
     return torch.logsumexp(torch.cat([terms, one], dim=dim), dim=dim)
 
 
+def log_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Computes log(sum of weights * exp(exponents)) along `dim` without overflow.
+
+    Entries of weight 0 are left out; with none left the result is 0, in place of log 0, and so is
+    its gradient.
+
+    Args:
+        exponents: float tensor.
+        weights: same shape, in [0, 1], constant for the gradient.
+        dim: the dimension that is summed.
+    """
+    tiny = torch.finfo(exponents.dtype).tiny
+    is_empty = ~(weights > 0).any(dim=dim)
+    terms = torch.where(weights > 0, exponents + weights.clamp_min(tiny).log(), -torch.inf)
+    terms = terms.masked_fill(is_empty.unsqueeze(dim), 0.0)
+    return torch.logsumexp(terms, dim=dim).masked_fill(is_empty, 0.0)
+
+
+def distances(similarity: Tensor) -> Tensor:
+    """Turns cosines of unit vectors into their Euclidean distances, sqrt(2 - 2 S).
+
+    Two vectors that are equal up to rounding have distance 0 and, where the root has no slope, a
+    gradient of 0 (our choice).
+    """
+    squared = 2 - 2 * similarity
+    is_apart = squared > 16 * torch.finfo(similarity.dtype).eps
+    return torch.where(is_apart, torch.where(is_apart, squared, 1.0).sqrt(), 0.0)
+
+
 def contrastive_terms(pairs: Pairs, threshold: float | Tensor) -> Tensor:
     """Sums 1 - S over positives and S over negatives with S above the threshold.
 

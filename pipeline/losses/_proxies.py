@@ -1,4 +1,4 @@
-"""Mathematics that proxy losses share: proxies, cosines to them, and the proxy-anchor sums."""
+"""Mathematics that proxy losses share: cosines, proxy-anchor sums, softmax, orthogonality."""
 
 from __future__ import annotations
 
@@ -56,3 +56,55 @@ def proxy_anchor(
     repulsion = log1p_sum_exp(scale * (similarity + margin), negative, dim=0)  # (C,)
     num_positive = (positive > 0).any(dim=0).sum().clamp_min(1)
     return attraction.sum() / num_positive + repulsion.mean()
+
+
+def softmax_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Averages the cross-entropy of the rows that count.
+
+        sum_i w_i l_i / sum_i w_i,   l_i = -log softmax(logits_i)[y_i]
+
+    By log-softmax, so a confidently wrong row costs its logit gap and keeps its gradient where a
+    softmax would underflow to 0. With all weights 0 the loss and its gradient are 0.
+
+    Args:
+        logits: (B, C).
+        labels: (B,) int64 in 0..C-1.
+        weights: (B,) in [0, 1].
+    """
+    own = logits.log_softmax(dim=1).gather(1, labels[:, None])[:, 0]  # (B,)
+    return -(weights * own).sum() / weights.sum().clamp_min(1e-12)
+
+
+def orthogonality(proxies: Tensor) -> Tensor:
+    """Averages the squared cosine of two different proxies: 0 where all are orthogonal.
+
+        R / (C (C - 1)),   R = ||P P^T - I||_F^2 = sum_{k != l} cos^2(p_k, p_l),   rows of unit norm
+
+    from the D x D matrix P^T P, which has the same Frobenius norm as P P^T: nothing of size C x C
+    is held. Random proxies are near 1 / D. With C > D it cannot be 0: R is at least C^2 / D - C,
+    the mean at least (C - D) / (D (C - 1)), and random proxies are near that floor already, so
+    little is to be gained with many classes. Negative cosines cost as much as positive ones.
+
+    Args:
+        proxies: (C, D) of any norm, C at least 2, float32 or float64.
+    """
+    unit = functional.normalize(proxies, dim=1)
+    gram = unit.T @ unit  # (D, D)
+    # The computed norms in place of 1: their rounding would not cancel otherwise.
+    diagonal = unit.square().sum(dim=1).square().sum()
+    num_classes = proxies.shape[0]
+    return (gram.square().sum() - diagonal) / (num_classes * (num_classes - 1))
+
+
+def add_orthogonality(value: Tensor, proxies: Tensor, weights: Tensor, strength: float) -> Tensor:
+    """Adds strength * orthogonality to a loss, unless no row of the batch counts.
+
+    Args:
+        value: () the loss; returned as it is where strength is 0.
+        proxies: (C, D).
+        weights: (B,) of the batch's rows; with all of them 0 there is no step to take.
+        strength: at least 0.
+    """
+    if strength == 0:
+        return value
+    return value + strength * (weights > 0).any() * orthogonality(proxies)

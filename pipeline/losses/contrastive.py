@@ -14,7 +14,7 @@ not by S < 1 - 1e-5, so exact duplicates are pairs; n counts the kept rows by de
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
@@ -29,7 +29,7 @@ def loss(
     parameters: dict[str, Tensor],
     batch: Batch,
     *,
-    threshold: float = 0.5,
+    threshold: Annotated[float, "at least -1, at most 1"] = 0.5,
     divisor: Literal["kept", "batch"] = "kept",
 ) -> Tensor:
     """Computes the loss of one batch.

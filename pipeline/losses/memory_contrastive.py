@@ -14,7 +14,7 @@ row number.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
@@ -30,8 +30,8 @@ def loss(
     parameters: dict[str, Tensor],
     batch: Batch,
     *,
-    threshold: float = 0.5,
-    memory_weight: float = 1.0,
+    threshold: Annotated[float, "at least -1, at most 1"] = 0.5,
+    memory_weight: Annotated[float, "at least 0"] = 1.0,
     divisor: Literal["kept", "batch"] = "kept",
 ) -> Tensor:
     """Computes the loss of one batch.

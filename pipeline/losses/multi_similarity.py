@@ -17,6 +17,8 @@ sum of the weights, which is the published B where all weights are 1.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -31,10 +33,10 @@ def loss(
     parameters: dict[str, Tensor],
     batch: Batch,
     *,
-    alpha: float = 2.0,
-    beta: float = 40.0,
-    base: float = 0.5,
-    epsilon: float = 0.1,
+    alpha: Annotated[float, "above 0"] = 2.0,
+    beta: Annotated[float, "above 0"] = 40.0,
+    base: Annotated[float, "at least -1, at most 1"] = 0.5,
+    epsilon: Annotated[float, "at least 0"] = 0.1,
 ) -> Tensor:
     """Computes the loss of one batch.
 

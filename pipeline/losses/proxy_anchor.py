@@ -5,14 +5,19 @@
 
 S_ip = cosine of embedding i and proxy p; P+ = classes present in the batch; C = all classes. A
 class that is absent from the batch has no attraction, but its proxy is still pushed away from every
-row.
+row. With `orthogonality` above 0 the mean squared cosine of two proxies is added, times that
+(recipe `soft-orthogonal`; see `_proxies.orthogonality` for its floor where C > D).
 
 Source: Kim, Kim, Cho, Kwak, CVPR 2020, arXiv 2003.13911, and the authors' released code.
 Departures: unit-norm proxies at the start (the code draws Kaiming fan-out); a row's weight
-multiplies its exponentials inside the logarithm, our choice.
+multiplies its exponentials inside the logarithm, our choice. Soft orthogonality: Saberi-Movahed et
+al., 2023, arXiv 2306.13055; only the roles of its two terms are published in the text at hand, so
+unit-norm proxies, the mean over pairs and the strength are our reconstruction.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -32,7 +37,12 @@ def parameters(
 
 
 def loss(
-    parameters: dict[str, Tensor], batch: Batch, *, scale: float = 32.0, margin: float = 0.1
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    scale: Annotated[float, "above 0"] = 32.0,
+    margin: Annotated[float, "at least 0, at most 1"] = 0.1,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
 ) -> Tensor:
     """Computes the loss of one batch.
 
@@ -41,6 +51,7 @@ def loss(
         batch: B rows.
         scale: sharpness, above 0 ("alpha" in the paper).
         margin: cosine margin ("delta" in the paper), in [0, 1].
+        orthogonality: strength of the term that pushes proxies apart, at least 0.
 
     Returns:
         () float; rows of weight 0 get no gradient.
@@ -48,6 +59,7 @@ def loss(
     similarity = _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C)
     is_member = _proxies.membership(batch.labels, similarity.shape[1])
     weights = batch.weights[:, None]
-    return _proxies.proxy_anchor(
+    value = _proxies.proxy_anchor(
         similarity, weights * is_member, weights * ~is_member, scale=scale, margin=margin
     )
+    return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

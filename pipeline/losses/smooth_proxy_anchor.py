@@ -9,7 +9,7 @@ phi(c) = 1 / (1 + exp(-sharpness (c - position))):
 M_p = the members of class p, the batch rows with c_ip >= position; P+ = classes with a member. A
 row can be a member of several classes, and of another class than its label: the confidences replace
 the labels. Without confidences (no such selection) c is 1 for the label and 0 elsewhere; as
-sharpness grows the loss is then Proxy-Anchor.
+sharpness grows the loss is then Proxy-Anchor. `orthogonality` is that of `proxy_anchor`.
 
 Source: Roig, Varas, Masuda, Riveiro, Bou-Balust, CVPR 2020 workshop, arXiv 2006.05142: two phases,
 a frozen backbone, confidences from binary cross-entropy, a smoothing function with a position and a
@@ -19,7 +19,7 @@ c >= position, the weights' place and all constants are the project's own.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -43,12 +43,13 @@ def loss(
     parameters: dict[str, Tensor],
     batch: Batch,
     *,
-    scale: float = 32.0,
-    margin: float = 0.1,
-    position: float = 0.5,
-    sharpness: float = 10.0,
+    scale: Annotated[float, "above 0"] = 32.0,
+    margin: Annotated[float, "at least 0, at most 1"] = 0.1,
+    position: Annotated[float, "at least 0, at most 1"] = 0.5,
+    sharpness: Annotated[float, "above 0"] = 10.0,
     weighting: Literal["inside", "none"] = "inside",
     unassigned: Literal["ignore", "negative"] = "ignore",
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
 ) -> Tensor:
     """Computes the loss of one batch.
 
@@ -63,6 +64,7 @@ def loss(
             membership counts.
         unassigned: a row without any class is left out ("ignore") or a negative of every proxy
             ("negative").
+        orthogonality: strength of the term that pushes proxies apart, at least 0.
 
     Returns:
         () float; rows of weight 0 get no gradient.
@@ -78,10 +80,11 @@ def loss(
     rows = batch.weights[:, None]
     if unassigned == "ignore":
         rows = rows * is_member.any(dim=1, keepdim=True)
-    return _proxies.proxy_anchor(
+    value = _proxies.proxy_anchor(
         similarity,
         rows * is_member * smooth,
         rows * ~is_member * (1 - smooth),
         scale=scale,
         margin=margin,
     )
+    return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

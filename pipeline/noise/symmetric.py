@@ -7,7 +7,7 @@ realised rate is the stated one.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ def corrupt(
     num_classes: int,
     generator: np.random.Generator,
     *,
-    rate: float,
+    rate: Annotated[float, "at least 0, at most 1"],
     mode: Literal["exact", "independent"] = "exact",
 ) -> NDArray[np.int64]:
     """Flips labels.

@@ -6,6 +6,7 @@ module that has seen a wrong label learns to believe it, so in-sample confidence
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,9 @@ from cache.errors import InputError
 from pipeline.copies import first_copies
 from pipeline.optimiser import AdamW
 
+Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), w2 (K, H, C), b2 (K, C)
 _WEIGHT_DECAY = 1e-4
+_PATIENCE = 3  # epochs without a lower held-out loss
 _TILE = 4096
 
 
@@ -71,75 +74,85 @@ def train(
     num_classes: int,
     settings: Settings,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Trains K models, model k on the rows outside fold k, by binary cross-entropy.
+) -> Models:
+    """Train K models, model k on the rows outside fold k, by binary cross-entropy.
 
     The loss is summed over classes and averaged over the batch. Output biases start at the odds of
-    one class in C.
+    one class in C. Training stops when the loss on the held-out rows, with their given labels, has
+    not fallen for some epochs; the models of the best epoch are returned.
 
     Args:
-        features: (N, F) centred.
+        features: (N, F).
         labels: (N,) int64, as given.
         fold: (N,) int64 in 0..K-1.
         num_classes: C.
         settings: how to train.
         generator: on the CPU; draws start, batches and dropout.
-
-    Returns:
-        The stacked parameters: w1 (K, F, H), b1 (K, H), w2 (K, H, C), b2 (K, C).
     """
-    parameters = _start(features, num_classes, settings, generator)
-    optimiser = AdamW(parameters, weight_decay=_WEIGHT_DECAY)  # the folds are its runs
+    models = _start(features, num_classes, settings, generator)
+    optimiser = AdamW(models, weight_decay=_WEIGHT_DECAY)  # the folds are its runs
     lr = torch.full((settings.folds,), settings.lr, device=features.device)
     count = torch.zeros_like(lr)
-    for _ in range(settings.epochs):
+    best, best_loss, best_epoch = models, float("inf"), 0
+    for epoch in range(settings.epochs):
         for index in _batches(fold, settings, generator):  # (K, B)
-            batch = features[index]  # (K, B, F)
-            shape = (*index.shape, settings.hidden)
-            mask = torch.rand(shape, generator=generator).to(features.device) >= settings.dropout
-            logits = forward(parameters, batch, mask / max(1 - settings.dropout, 1e-6))
-            target = functional.one_hot(labels[index], num_classes).to(logits.dtype)
-            value = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-            gradients = torch.autograd.grad(value / index.shape[1], list(parameters.values()))
+            loss = _training_loss(models, features[index], labels[index], settings, generator)
+            gradients = torch.autograd.grad(loss, list(models.values()))
             count += 1
-            optimiser.step(dict(zip(parameters, gradients, strict=True)), lr, count)
-    return {name: tensor.detach() for name, tensor in parameters.items()}
+            optimiser.step(dict(zip(models, gradients, strict=True)), lr, count)
+        held_out = _held_out_loss(models, features, labels, fold)
+        if held_out < best_loss:
+            best_loss, best_epoch = held_out, epoch
+            best = {name: tensor.detach().clone() for name, tensor in models.items()}
+        if epoch - best_epoch >= _PATIENCE:
+            break
+    return best
 
 
-def forward(parameters: dict[str, Tensor], features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Computes logits (K, B, C) of features (K, B, F); `mask` (K, B, H) is the scaled dropout."""
-    hidden = functional.relu(features @ parameters["w1"] + parameters["b1"][:, None])
+def forward(models: Models, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Compute logits (K, B, C) of features (K, B, F); `mask` (K, B, H) is the scaled dropout."""
+    hidden = functional.relu(features @ models["w1"] + models["b1"][:, None])
     if mask is not None:
         hidden = hidden * mask
-    return hidden @ parameters["w2"] + parameters["b2"][:, None]
+    return hidden @ models["w2"] + models["b2"][:, None]
 
 
-def out_of_fold(
-    parameters: dict[str, Tensor], features: Tensor, fold: Tensor, top: int, labels: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores every row by the model of its own fold, which has not seen it.
+def out_of_fold(models: Models, features: Tensor, fold: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Score every row by the model of its own fold, which has not seen it, tile by tile.
 
-    Returns:
-        classes (N, top) int64 of highest confidence, their confidences (N, top) and the
-        confidence of the given label (N,), all in [0, 1].
+    Yields:
+        (T,) row numbers and their (T, C) logits.
     """
-    count, top = len(features), min(top, parameters["b2"].shape[1])
-    classes = torch.zeros(count, top, dtype=torch.int64, device=features.device)
-    values = features.new_zeros(count, top)
-    given = features.new_zeros(count)
-    for k in range(parameters["b2"].shape[0]):
-        model = {name: tensor[k : k + 1] for name, tensor in parameters.items()}
-        for rows in (fold == k).nonzero()[:, 0].split(_TILE):  # type: ignore[no-untyped-call]
-            confidence = forward(model, features[rows][None])[0].sigmoid()  # (T, C)
-            values[rows], classes[rows] = confidence.topk(top, dim=1)
-            given[rows] = confidence.gather(1, labels[rows][:, None])[:, 0]
-    return classes, values, given
+    for k in range(models["b2"].shape[0]):
+        model = {name: tensor[k : k + 1].detach() for name, tensor in models.items()}
+        for rows in torch.split(torch.where(fold == k)[0], _TILE):
+            yield rows, forward(model, features[rows][None])[0]
+
+
+def _training_loss(
+    models: Models, batch: Tensor, labels: Tensor, settings: Settings, generator: torch.Generator
+) -> Tensor:
+    shape = (*labels.shape, settings.hidden)
+    kept = torch.rand(shape, generator=generator).to(batch.device) >= settings.dropout
+    logits = forward(models, batch, kept / (1 - settings.dropout))
+    return _cross_entropy(logits, labels) / labels.shape[1]
+
+
+def _held_out_loss(models: Models, features: Tensor, labels: Tensor, fold: Tensor) -> float:
+    scored = out_of_fold(models, features, fold)
+    return sum(float(_cross_entropy(logits, labels[rows])) for rows, logits in scored)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum the binary cross-entropies of all classes: logits (..., C), labels (...)."""
+    target = functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
 
 
 def _start(
     features: Tensor, num_classes: int, settings: Settings, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Draws K models, Kaiming-normal by fan-in."""
+) -> Models:
+    """Draw K models, Kaiming-normal by fan-in."""
     folds, hidden, num_features = settings.folds, settings.hidden, features.shape[1]
     w1 = torch.randn(folds, num_features, hidden, generator=generator) * (2 / num_features) ** 0.5
     w2 = torch.randn(folds, hidden, num_classes, generator=generator) * (1 / hidden) ** 0.5

@@ -5,6 +5,8 @@ All rows are scored against all classes in tiles, so nothing of size N x C or N 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -38,18 +40,37 @@ def log_posteriors(
         scales: S softmax scales.
 
     Returns:
-        (S, N) float, at most 0.
+        (S, N) float; exactly 0 for unknown rows only, below 0 for all others.
+    """
+    parts = []
+    for similarity, y, is_unknown in tiles(rows, labels, weights, num_classes):
+        logs = [own_log_share(scale * similarity, y, is_unknown) for scale in scales]
+        parts.append(torch.stack(logs))
+    return torch.cat(parts, dim=1)
+
+
+def tiles(
+    rows: Tensor, labels: Tensor, weights: Tensor, num_classes: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Compares all rows with all class centres, T rows at a time; arguments as above.
+
+    Yields:
+        (T, C) cosines to c_i(k), -inf for classes without rows; (T,) the rows' labels; (T,) bool,
+        whether a row is alone in its class.
     """
     sums = class_sums(rows, labels, weights, num_classes)  # (C, D)
     totals = weights.new_zeros(num_classes).index_add(0, labels, weights)  # (C,)
-    parts = []
     for at in range(0, len(rows), _TILE):
         x, y, w = rows[at : at + _TILE], labels[at : at + _TILE], weights[at : at + _TILE]
         similarity, is_unknown = _similarities(x, y, w, sums, totals)  # (T, C), (T,)
-        own = similarity.gather(1, y[:, None])[:, 0]
-        logs = [scale * own - torch.logsumexp(scale * similarity, dim=1) for scale in scales]
-        parts.append(torch.stack(logs).masked_fill(is_unknown, 0.0))
-    return torch.cat(parts, dim=1)
+        yield similarity, y, is_unknown
+
+
+def own_log_share(logits: Tensor, labels: Tensor, is_unknown: Tensor) -> Tensor:
+    """Takes the log softmax (T, C) at the labels (T,): below 0, and 0 for unknown rows."""
+    own = logits.gather(1, labels[:, None])[:, 0]
+    share = own - torch.logsumexp(logits, dim=1)
+    return share.clamp_max(-1e-30).masked_fill(is_unknown, 0.0)
 
 
 def _similarities(

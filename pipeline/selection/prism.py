@@ -20,15 +20,15 @@ threshold; leave-one-out centres; the blend; and noise_rate can be estimated ("a
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.batch import Batch
-from pipeline.selection import _posterior
-from pipeline.selection._state import State, drop_lowest, weigh
+from pipeline.selection import _posterior, _ranking
+from pipeline.selection._state import State, weigh
 
 
 def start(
@@ -37,9 +37,9 @@ def start(
     num_classes: int,
     generator: torch.Generator,
     *,
-    noise_rate: float | Literal["auto"] = "auto",
-    scale: float = 16.0,
-    passes: int = 2,
+    noise_rate: Annotated[float, "at least 0, at most 1"] | Literal["auto"] = "auto",
+    scale: Annotated[float, "above 0"] = 16.0,
+    passes: Annotated[int, "at least 1"] = 2,
 ) -> State:
     """Scores all rows in the space of the frozen features.
 
@@ -53,12 +53,8 @@ def start(
         passes: how often centres are formed, at least 1; from the second time on from kept rows.
     """
     rows = functional.normalize(features, dim=1)
-    if isinstance(noise_rate, str):
-        rate = _posterior.estimate_noise_rate(rows, labels, num_classes)
-    else:
-        rate = torch.as_tensor(noise_rate, dtype=rows.dtype, device=rows.device)
-    log_p = _score(rows, labels, num_classes, rate, scale, passes)
-    return State(drop_lowest(log_p, rate), log_p.exp(), rate, {"log_p_features": log_p})
+    rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
+    return _ranking.begin(_score(rows, labels, num_classes, rate, scale, passes), rate)
 
 
 def refresh(
@@ -68,9 +64,9 @@ def refresh(
     num_classes: int,
     progress: float,
     *,
-    scale: float = 16.0,
-    passes: int = 2,
-    head_share: float = 0.5,
+    scale: Annotated[float, "above 0"] = 16.0,
+    passes: Annotated[int, "at least 1"] = 2,
+    head_share: Annotated[float, "at least 0, at most 1"] = 0.5,
 ) -> State:
     """Scores all rows anew, blended with their scores in the head's space.
 
@@ -87,10 +83,8 @@ def refresh(
     share = head_share * progress
     if share == 0:
         return state
-    log_p_head = _score(embeddings, labels, num_classes, state.noise_rate, scale, passes)
-    log_p = (1 - share) * state.extras["log_p_features"] + share * log_p_head
-    weights = drop_lowest(log_p, state.noise_rate)
-    return state._replace(weights=weights, scores=log_p.exp())
+    log_p = _score(embeddings, labels, num_classes, state.noise_rate, scale, passes)
+    return _ranking.blend(state, log_p, share)
 
 
 def select(state: State, batch: Batch) -> tuple[Batch, State]:
@@ -101,12 +95,7 @@ def select(state: State, batch: Batch) -> tuple[Batch, State]:
 def _score(
     rows: Tensor, labels: Tensor, num_classes: int, rate: Tensor, scale: float, passes: int
 ) -> Tensor:
-    weights = torch.ones_like(rows[:, 0])
-    log_p = _posterior.log_posteriors(rows, labels, weights, num_classes, (scale,))[0]
-    for _ in range(passes - 1):
-        weights = drop_lowest(log_p, rate)
-        again = _posterior.log_posteriors(rows, labels, weights, num_classes, (scale,))[0]
-        # A row whose classmates were all dropped would come back as "unknown" (0): it keeps its
-        # score instead. A row that was alone from the start stays unknown.
-        log_p = torch.where((again == 0) & (log_p < 0), log_p, again)
-    return log_p
+    def score(weights: Tensor) -> Tensor:
+        return _posterior.log_posteriors(rows, labels, weights, num_classes, (scale,))[0]
+
+    return _ranking.in_passes(score, torch.ones_like(rows[:, 0]), rate, passes)

@@ -16,6 +16,8 @@ code's empty centre adds exp(0)); noise_rate * B < 1 drops nothing (the code fai
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -33,8 +35,8 @@ def start(
     num_classes: int,
     generator: torch.Generator,
     *,
-    noise_rate: float,
-    window: int = 30,
+    noise_rate: Annotated[float, "at least 0, at most 1"],
+    window: Annotated[int, "at least 1"] = 30,
 ) -> State:
     """Begins with an empty window and trusts every row.
 

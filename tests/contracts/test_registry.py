@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from cache.errors import InputError
 from pipeline import catalogue
-from pipeline.catalogue import Entry
+from pipeline.catalogue import Entry, is_within
 
 KINDS = ("losses", "selection", "noise", "backbones")
 ENTRIES = [entry for kind in KINDS for entry in catalogue.entries(kind).values()]
@@ -76,3 +77,21 @@ def test_every_option_is_explained_in_the_docstring_of_its_function(entry):
 @every_entry_with_options
 def test_every_default_passes_its_own_check(entry):
     entry.check({o.name: o.default for o in entry.options.values() if not o.is_required})
+
+
+@every_entry
+def test_every_number_states_its_range_and_its_default_lies_in_it(entry):
+    for option in entry.options.values():
+        if {"int", "float"} & set(option.annotation.split(" | ")):
+            assert option.bounds, option.name
+            assert isinstance(option.default, str | None) or is_within(
+                option.default, option.bounds
+            )
+
+
+@every_entry
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+def test_no_option_takes_a_number_that_is_not_finite(entry, value):
+    for name in entry.options:
+        with pytest.raises(InputError, match=f"option {name} of {entry.name} is "):
+            entry.check({name: value})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,14 +78,50 @@ def test_each_row_is_scored_by_the_model_of_its_own_fold(monkeypatch):
     fold = mlp.assign_folds(features, labels, 3, generator())
     models = mlp.train(features, labels, fold, 7, SETTINGS, generator())
     monkeypatch.setattr(mlp, "_TILE", 5)
-    classes, values, given = mlp.out_of_fold(models, features, fold, 3, labels)
-    for row in range(len(labels)):
-        k = int(fold[row])
-        hidden = (features[row] @ models["w1"][k] + models["b1"][k]).clamp_min(0)
-        expected = torch.sigmoid(hidden @ models["w2"][k] + models["b2"][k])  # (C,)
-        torch.testing.assert_close(values[row], expected.sort(descending=True).values[:3])
-        torch.testing.assert_close(expected[classes[row]], values[row])
-        torch.testing.assert_close(given[row], expected[labels[row]])
+    seen = []
+    for rows, logits in mlp.out_of_fold(models, features, fold):
+        seen += rows.tolist()
+        for row, found in zip(rows.tolist(), logits, strict=True):
+            k = int(fold[row])
+            hidden = (features[row] @ models["w1"][k] + models["b1"][k]).clamp_min(0)
+            torch.testing.assert_close(found, hidden @ models["w2"][k] + models["b2"][k])  # (C,)
+    assert sorted(seen) == list(range(len(labels)))
+
+
+def test_training_stops_early_and_returns_the_models_of_the_best_epoch():
+    """Labels without any relation to the features: every epoch makes the held-out loss worse."""
+    features, labels = random_rows(0)
+    fold = mlp.assign_folds(features, labels, 3, generator())
+    long = dataclasses.replace(SETTINGS, epochs=60, lr=0.05)
+    best = mlp.train(features, labels, fold, 7, long, generator())
+    again = mlp.train(features, labels, fold, 7, dataclasses.replace(long, epochs=20), generator())
+    for name in best:
+        assert torch.equal(best[name], again[name])
+
+
+def test_the_posterior_weighs_the_image_and_the_given_label_by_hand():
+    """C = 3, e = 0.4, so a particular wrong label has the chance 0.2.
+
+    Confidences (0.5, 0.3, 0.2), sum 1: t = (s - 0.2) / (1 - 0.4 - 0.2) = (0.75, 0.25, 1e-6).
+    Given label 1: joint (0.75 * 0.2, 0.25 * 0.6, 1e-6 * 0.2) = (0.15, 0.15, 2e-7): a tie.
+    """
+    found = confidence.calibrated(
+        torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([1]), torch.tensor(0.4), "posterior"
+    )
+    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5, 2e-7 / 0.3]]), rtol=1e-4, atol=1e-7)
+
+
+def test_without_noise_the_posterior_is_the_given_label():
+    raw = torch.rand(20, 5, generator=generator())
+    labels = torch.arange(20) % 5
+    found = confidence.calibrated(raw, labels, torch.tensor(0.0), "posterior")
+    torch.testing.assert_close(found, torch.nn.functional.one_hot(labels, 5).float())
+
+
+def test_the_max_form_divides_by_the_rows_highest_confidence():
+    raw = torch.tensor([[0.1, 0.4, 0.2]])
+    found = confidence.calibrated(raw, torch.tensor([0]), torch.tensor(0.3), "max")
+    torch.testing.assert_close(found, torch.tensor([[0.25, 1.0, 0.5]]))
 
 
 def test_a_row_alone_in_its_class_keeps_its_label_and_belongs_to_no_other():

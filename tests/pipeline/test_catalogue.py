@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from cache.errors import DmlError, InputError
 from pipeline import catalogue
-from pipeline.catalogue import Entry, Option
+from pipeline.catalogue import Entry, Option, is_within, parse_option
 
 
 def option(annotation: str, default: object = None, choices: tuple[str, ...] = ()) -> Option:
@@ -38,7 +39,9 @@ def test_files_with_a_leading_underscore_are_no_entries():
 
 def test_an_entry_lists_its_options_with_defaults_types_and_choices():
     options = catalogue.find("losses", "smooth-proxy-anchor").options
-    assert options["scale"] == Option("scale", 32.0, "float", (), is_required=False)
+    assert options["scale"] == Option(
+        "scale", 32.0, "float", (), is_required=False, bounds="above 0"
+    )
     assert options["weighting"].choices == ("inside", "none")
     assert catalogue.find("selection", "prism-queue").options["noise_rate"].is_required
 
@@ -83,16 +86,20 @@ def test_a_mistyped_option_is_refused_with_a_suggestion():
 @pytest.mark.parametrize(
     ("given", "value", "expected"),
     [
-        (option("float"), "high", "expected float"),
-        (option("float"), True, "expected float"),
-        (option("float"), None, "expected float"),
-        (option("int"), 0.5, "expected int"),
-        (option("bool"), 1, "expected bool"),
+        (option("float"), "high", "expected a number"),
+        (option("float"), True, "expected a number"),
+        (option("float"), None, "expected a number"),
+        (option("int"), 0.5, "expected a whole number"),
+        (option("bool"), 1, "expected true or false"),
         (option("Literal['a', 'b']", choices=("a", "b")), "c", "expected 'a' or 'b'"),
         (option("Literal['a', 'b']", choices=("a", "b")), 1, "expected 'a' or 'b'"),
-        (option("float | Literal['auto']", choices=("auto",)), "aut", "expected float or 'auto'"),
-        (option("str"), 3, "expected str"),
-        (option("str"), None, "expected str"),
+        (
+            option("float | Literal['auto']", choices=("auto",)),
+            "aut",
+            "expected a number or 'auto'",
+        ),
+        (option("str"), 3, "expected a word"),
+        (option("str"), None, "expected a word"),
         (option("int | None"), "many", "expected"),
     ],
 )
@@ -122,6 +129,39 @@ def test_a_value_of_another_type_is_refused_with_what_was_expected(given, value,
 )
 def test_a_value_of_the_right_type_passes(given, value):
     entry(given).check({"level": value})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside"),
+    [
+        ("above 0", [1e-30, 1, 1e30], [0, -1, -1e-30]),
+        ("at least 1", [1, 10**6], [0, 0.99]),
+        ("at least 0, at most 1", [0, 0.5, 1], [-0.001, 1.001]),
+        ("at least 0, below 1", [0, 0.999], [1, -1]),
+        ("", [-1e30, 0, 5], []),
+    ],
+)
+def test_a_range_is_read_from_its_words(bounds, inside, outside):
+    assert all(is_within(value, bounds) for value in inside)
+    assert not any(is_within(value, bounds) for value in outside)
+    for value in (math.nan, math.inf, -math.inf, 10**400):
+        assert not is_within(value, bounds)
+
+
+def test_the_range_stands_in_the_type_and_in_the_refusal():
+    words = "Annotated[float, 'at least 0, below 1'] | Literal['auto'] | None"
+    given = parse_option("level", words, None, is_required=False)
+    assert given.annotation == "float | Literal['auto'] | None"
+    assert given.bounds == "at least 0, below 1"
+    for value in (0, 0.5, "auto", None):
+        given.check(value, "level")
+    said = r"^level is 1: expected a number at least 0, below 1 or 'auto'$"
+    with pytest.raises(InputError, match=said):
+        given.check(1, "level")
+
+
+def test_backbones_have_no_options_to_set():
+    assert not [entry for entry in catalogue.entries("backbones").values() if entry.options]
 
 
 def test_reading_the_catalogue_and_checking_options_imports_no_torch():

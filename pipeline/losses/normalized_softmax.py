@@ -1,0 +1,56 @@
+"""Normalised softmax loss: a cosine classifier with a temperature, trained by cross-entropy.
+
+    L = sum_i w_i l_i / sum_i w_i,   l_i = -log softmax_c(S_ic / temperature)[y_i]
+
+S_ic = cosine of embedding i and proxy c; w_i = the row's weight. With all weights 0 the loss is 0.
+`orthogonality` is that of `proxy_anchor`.
+
+Source: Zhai, Wu, "Classification is a Strong Baseline for Deep Metric Learning", BMVC 2019, arXiv
+1811.12649 (from memory, as is its temperature 0.05, which PRISM's authors and
+pytorch-metric-learning use). Departures: no layer normalisation in front of the head, as features
+are centred; unit-norm proxies at the start; shuffled batches, because their composition does not
+matter here; the weighted mean over rows. All our choice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.losses import _proxies
+
+SAMPLER = "shuffle"
+BATCH_SIZE = 64
+
+
+def parameters(
+    num_classes: int, embedding_dim: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draws the proxies: {"proxies": (C, D) float32}."""
+    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+
+
+def loss(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    temperature: Annotated[float, "above 0"] = 0.05,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
+) -> Tensor:
+    """Computes the loss of one batch.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: B rows.
+        temperature: what cosines are divided by, above 0.
+        orthogonality: strength of the term that pushes proxies apart, at least 0.
+
+    Returns:
+        () float; rows of weight 0 get no gradient.
+    """
+    logits = _proxies.cosines(batch.embeddings, parameters["proxies"]) / temperature  # (B, C)
+    value = _proxies.softmax_loss(logits, batch.labels, batch.weights)
+    return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

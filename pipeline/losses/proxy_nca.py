@@ -1,0 +1,58 @@
+"""Proxy-NCA loss: a softmax over squared distances to one learned proxy per class.
+
+    L = sum_i w_i l_i / sum_i w_i,   l_i = -log softmax_c(-scale D_ic^2)[y_i]
+
+D_ic^2 = 2 - 2 S_ic, the squared distance of embedding i and proxy c, both of unit norm; w_i = the
+row's weight. With all weights 0 the loss is 0. It is `normalized-softmax` at temperature
+1 / (2 scale). `orthogonality` is that of `proxy_anchor`.
+
+Source: Movshovitz-Attias, Toshev, Leung, Ioffe, Singh, ICCV 2017, arXiv 1703.07464 (from memory),
+and its public re-implementations. Departures: the own proxy is in the denominator, as in most code;
+the paper leaves it out, so that its loss can be negative. No label smoothing. Unit-norm proxies at
+the start and the weighted mean over rows, our choice. So is the scale: with unit vectors and scale
+1 all logits lie within 4 of each other, too soft to fit even clean labels; published runs have 3
+(PRISM's comparison) to 32 (Proxy-Anchor's). SCALE_REASON
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.losses import _proxies
+
+SAMPLER = "shuffle"
+BATCH_SIZE = 64
+
+
+def parameters(
+    num_classes: int, embedding_dim: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draws the proxies: {"proxies": (C, D) float32}."""
+    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+
+
+def loss(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    scale: Annotated[float, "above 0"] = 3.0,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
+) -> Tensor:
+    """Computes the loss of one batch.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: B rows.
+        scale: what squared distances are multiplied by, above 0.
+        orthogonality: strength of the term that pushes proxies apart, at least 0.
+
+    Returns:
+        () float; rows of weight 0 get no gradient.
+    """
+    distances = 2 - 2 * _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C) squared
+    value = _proxies.softmax_loss(-scale * distances, batch.labels, batch.weights)
+    return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

@@ -1,0 +1,58 @@
+"""Proxy-NCA++ loss: Proxy-NCA as a probability with temperature 1/9, on class-balanced batches.
+
+    L = sum_i w_i l_i / sum_i w_i,   l_i = -log softmax_c(-D_ic^2 / temperature)[y_i]
+
+D_ic^2 = 2 - 2 S_ic, the squared distance of embedding i and proxy c, both of unit norm; w_i = the
+row's weight. With all weights 0 the loss is 0. At temperature 1/9 the logits are 18 S_ic up to a
+constant. `orthogonality` is that of `proxy_anchor`.
+
+Source: Teh, DeVries, Taylor, ECCV 2020, arXiv 2004.01113 (from memory), and the authors' released
+code: temperature, proxies in the denominator, balanced batches of 32 = 8 classes x 4. Its other
+parts are not of the loss: for the pooled maximum use a store extracted with `--pool max`; features
+are centred in place of the layer normalisation; the fast proxies are `proxy_lr` (the code's own
+rates belong to an Adam with epsilon 1). Departures: unit-norm proxies at the start and the weighted
+mean over rows, our choice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pipeline.batch import Batch
+from pipeline.losses import _proxies
+
+SAMPLER = "balanced"
+BATCH_SIZE = 32
+
+
+def parameters(
+    num_classes: int, embedding_dim: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draws the proxies: {"proxies": (C, D) float32}."""
+    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+
+
+def loss(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    temperature: Annotated[float, "above 0"] = 0.1111111111111111,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
+) -> Tensor:
+    """Computes the loss of one batch.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: B rows.
+        temperature: what squared distances are divided by, above 0; the default is 1/9.
+        orthogonality: strength of the term that pushes proxies apart, at least 0.
+
+    Returns:
+        () float; rows of weight 0 get no gradient.
+    """
+    distances = 2 - 2 * _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C) squared
+    value = _proxies.softmax_loss(-distances / temperature, batch.labels, batch.weights)
+    return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

@@ -1,0 +1,145 @@
+"""What tests of whole commands start from: a small synthetic store, a few pictures, a backbone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import cli
+from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
+from pipeline.backbones._backbone import Backbone, freeze
+from pipeline.images import Transform
+
+CLASSES, TRAIN, TEST = 12, 192, 96
+SIGNAL, NUISANCE = 6, 18  # features that tell the classes apart, and louder ones that do not
+
+
+class Answer(NamedTuple):
+    """What a command gave back: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def make_store(
+    path: Path,
+    labels: Sequence[str] = tuple(str(row % CLASSES) for row in range(TRAIN + TEST)),
+    splits: Sequence[str] | None = ("train",) * TRAIN + ("test",) * TEST,
+    true_labels: Sequence[str] | None = None,
+    drawn_for: Sequence[str] | None = None,
+    backbone: str = "resnet50",
+    chunks: int | None = None,
+) -> FeatureStore:
+    """Write a store of one Gaussian cloud per class, all of it or its first chunks.
+
+    The features are drawn for the labels, or for the labels `drawn_for`.
+    """
+    names = list(drawn_for or labels)
+    generator = np.random.default_rng(0)
+    kinds = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    centres = 2.5 * generator.standard_normal((len(kinds), SIGNAL))
+    values = generator.standard_normal((len(names), SIGNAL + NUISANCE))
+    values[:, SIGNAL:] *= 3
+    values[:, :SIGNAL] += centres[[kinds[name] for name in names]]
+    ids = [f"{row:04}.jpg" for row in range(len(names))]
+    columns = {"split": splits, "true_label": true_labels}
+    given = {name: column for name, column in columns.items() if column is not None}
+    fingerprint = Fingerprint(
+        backbone=backbone,
+        weights_sha256="0" * 64,
+        transform={"resize": 16},
+        pool="avg",
+        dtype="float32",
+        num_features=SIGNAL + NUISANCE,
+        precision="float32",
+        rows_digest=rows_digest(ids, range(len(ids))),
+        versions={"dml": "0.1.0"},
+    )
+    rows = pa.table({"id": ids, "path": ids, "label": labels} | given)
+    with StoreWriter.create_or_resume(
+        path, fingerprint=fingerprint, rows=rows, root="photos", chunk_rows=100
+    ) as writer:
+        for number in list(writer.pending)[:chunks]:
+            place = writer.chunk(number)
+            writer.write(number, values[place.start : place.stop].astype("float32"), {})
+    return FeatureStore.open(path)
+
+
+class Flat(nn.Module):
+    """The simplest network: a linear map of the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(8, 3 * 16 * 16, generator=generator) / 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight.T
+
+
+@pytest.fixture(name="make_store")
+def make_store_() -> Callable[..., FeatureStore]:
+    """The function that writes a store; see above."""
+    return make_store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """12 classes in 192 training and 96 test rows; not to be changed."""
+    return make_store(tmp_path_factory.mktemp("store") / "features.zarr")
+
+
+@pytest.fixture
+def home(tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a copy of the store where bare commands look for it."""
+    shutil.copytree(store.path, tmp_path / "features.zarr")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def dml(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run a command as a user would type it, in this process."""
+
+    def run(line: str, *words: str) -> Answer:
+        capsys.readouterr()
+        code = cli.main([*line.split(), *words])
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of two class folders with three pictures each."""
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            pixels = generator.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def flat_backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A tiny network in the place of every backbone that a command loads."""
+    transform = Transform(
+        resize=16, crop=16, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    )
+    network = Flat()
+    backbone = freeze(name="flat", model=network, network=network, transform=transform, pool="avg")
+    monkeypatch.setattr("pipeline.backbones.load_backbone", lambda *_, **__: backbone)
+    monkeypatch.setattr("pipeline.demo.load_backbone", lambda *_, **__: backbone)
+    return backbone

@@ -1,0 +1,87 @@
+"""Every command that the README shows is run, in its order, in one folder."""
+
+from __future__ import annotations
+
+import csv
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import cli
+from pipeline.datasets.demo import demo_manifest
+
+ROOT = Path(__file__).parents[1]
+PHOTOS = ROOT.parent / "shared" / "data" / "grocery"
+SET_UP = "pip install uv && "
+ITSELF = "uv run pytest"  # running it here would not end
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.removeprefix(SET_UP) for line in lines]
+
+
+def make_photos(folder: Path) -> None:
+    """A folder of class folders: 6 classes of 10 demo pictures."""
+    demo = demo_manifest()
+    for label in sorted(set(demo.labels))[:6]:
+        (folder / label).mkdir(parents=True)
+        of_class = [
+            path for path, each in zip(demo.paths, demo.labels, strict=True) if each == label
+        ]
+        for path in of_class[:10]:
+            (folder / label / Path(path).name).write_bytes((demo.root / path).read_bytes())
+
+
+def make_grocery(folder: Path) -> None:
+    """A manifest of the photos of 6 classes, every third."""
+    with (PHOTOS / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    chosen = sorted({row["label"] for row in rows})[:6]
+    folder.mkdir()
+    with (folder / "manifest.csv").open("w") as file:
+        table = csv.DictWriter(file, ["path", "label", "split"], extrasaction="ignore")
+        table.writeheader()
+        for row in [row for row in rows if row["label"] in chosen][::3]:
+            table.writerow({**row, "path": str(PHOTOS / row["path"])})
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a README command in this process: the environment that uv would make is this one."""
+    words = shlex.split(command)
+    assert words[:2] == ["uv", "run"], f"the README shows a command of another form: {command}"
+    if words[2] == "dml":
+        assert cli.main(words[3:]) == 0, command
+        return
+    assert words[2] == "python", command
+    out = Path("noise_table.json").resolve()
+    quick = ["--epochs", "1", "--seeds", "2", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*words[3:], *quick])
+    runpy.run_path(str(ROOT / words[3]), run_name="__main__")
+    assert out.stat().st_size > 0
+
+
+def test_the_readme_begins_with_the_two_commands():
+    assert commands()[:2] == ["uv run dml demo", ITSELF]
+
+
+def test_every_command_of_the_readme_ends_well(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "photos")
+    has_photos = PHOTOS.is_dir()
+    if has_photos:
+        make_grocery(tmp_path / "grocery")
+    for command in commands():
+        if command == ITSELF or ("grocery" in command and not has_photos):
+            continue
+        run(command, monkeypatch)
+    shown = capsys.readouterr().out
+    for text in ("untrained", "smooth-proxy-anchor", "recall@8", "map@r"):
+        assert text in shown
+    if not has_photos:
+        pytest.skip("the Grocery photos are not in ../shared: its two commands were left out")
