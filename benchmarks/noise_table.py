@@ -7,7 +7,8 @@ method needs them (prism-parity). All seeds of a cell train as one batched progr
 
     uv run python benchmarks/noise_table.py --store grocery.zarr
 
-writes benchmarks/results/noise_table.json: command, versions, hardware, every seed's figures.
+writes benchmarks/results/noise_table.json: command, versions, hardware, every seed's figures. The file
+is written after every cell, and cells that it holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -53,9 +54,22 @@ def main() -> None:
     centring = heads.Centring.of(train)
     values, everything = centring(train), centring(raw)
     untrained = search(torch.nn.functional.normalize(raw.float(), dim=1), roles)
-    cells = []
+    store = FeatureStore.open(arguments.store).describe()
+    report = {
+        "claim": __doc__.splitlines()[0] if __doc__ else "",
+        "command": "uv run python " + " ".join(sys.argv),
+        "store": {name: value for name, value in store.items() if name != "path"},
+        "protocol": roles.protocol,
+        "seeds": arguments.seeds,
+        "epochs": arguments.epochs,
+        "environment": provenance.environment(torch.device("cpu")),
+        "untrained": untrained,
+    }
+    cells = finished_cells(arguments.out, report)
     for method in arguments.methods.split(","):
         for rate in RATES:
+            if any((cell["method"], cell["rate"]) == (method, rate) for cell in cells):
+                continue
             settings = Settings(loss=method, noise=f"symmetric:{rate}", epochs=arguments.epochs)
             if method == "prism-parity":
                 settings = settings.replaced(options={"select.noise_rate": rate})
@@ -64,19 +78,18 @@ def main() -> None:
             print(
                 f"{method} {rate}: {show(cell['recall@1'])} ({cell['seconds']} s)", file=sys.stderr
             )
-    report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python " + " ".join(sys.argv),
-        "store": FeatureStore.open(arguments.store).describe(),
-        "protocol": roles.protocol,
-        "seeds": arguments.seeds,
-        "environment": provenance.environment(torch.device("cpu")),
-        "untrained": untrained,
-        "cells": cells,
-    }
-    report["store"].pop("path")
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps({**report, "cells": cells}, indent=1)
+            arguments.out.write_text(text + "\n", encoding="utf-8")
     print(table(untrained, cells))
+
+
+def finished_cells(path: Path, report: dict[str, object]) -> list[dict[str, object]]:
+    """Take over the cells of an earlier call, if it measured the same store in the same way."""
+    if not path.exists():
+        return []
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    is_same = all(earlier[name] == report[name] for name in ("store", "seeds", "epochs"))
+    return list(earlier["cells"]) if is_same else []
 
 
 def measure(

@@ -81,7 +81,7 @@ def lifted_structure(pairs: Pairs) -> PairWeights:
 def binomial_deviance(
     pairs: Pairs, *, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5
 ) -> PairWeights:
-    """Weighs pairs for mean_P log(1 + exp(alpha (base - S))) + mean_N log(1 + exp(beta (S - base))).
+    """Weighs pairs for mean_P log(1 + e^(alpha (base - S))) + mean_N log(1 + e^(beta (S - base))).
 
     Args:
         pairs: cosines and who is a pair.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,11 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+    def json(self) -> Any:
+        """Read the one JSON value that standard output is; NaN and Infinity are no JSON."""
+        assert self.out == self.out.lstrip()
+        return json.loads(self.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
 def make_store(

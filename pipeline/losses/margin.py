@@ -98,11 +98,12 @@ def sampling_weights(
     Returns:
         (B, B) float; a row sums to 1, or to 0 where the anchor has no negative near enough.
     """
-    clipped = distance.clamp(cutoff, max(cutoff, farthest))
-    log_density = (embedding_dim - 2) * clipped.log()
-    log_density = log_density + (embedding_dim - 3) / 2 * (1 - clipped.square() / 4).log()
+    clipped = distance.clamp(min=cutoff)
+    cap = (1 - clipped.square() / 4).clamp_min(torch.finfo(distance.dtype).eps)
+    rarity = -(embedding_dim - 2) * clipped.log() - (embedding_dim - 3) / 2 * cap.log()
     candidates = negative * (distance < farthest)
-    total = _pairs.log_sum_exp(-log_density, candidates, dim=1)[:, None]
-    # Where nobody is a candidate, the zeros of `candidates` meet a finite exponential.
-    exponent = torch.where(candidates > 0, -log_density - total, 0.0)
-    return candidates * exponent.exp()
+    # In logarithms, less the largest: 1/f spans hundreds of orders of magnitude.
+    rarity = torch.where(candidates > 0, rarity, -torch.inf)
+    rarest = rarity.amax(dim=1, keepdim=True)
+    mass = candidates * (rarity - torch.where(rarest.isfinite(), rarest, 0.0)).exp()
+    return mass / mass.sum(dim=1, keepdim=True).clamp_min(1e-12)

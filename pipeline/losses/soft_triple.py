@@ -79,9 +79,8 @@ def loss(
     centres = functional.normalize(parameters["centres"], dim=2)  # (C, K, D)
     similarity = class_similarity(batch.embeddings, centres, gamma)  # (B, C)
     is_own = _proxies.membership(batch.labels, centres.shape[0])
-    value = _proxies.softmax_loss(
-        scale * (similarity - margin * is_own), batch.labels, batch.weights
-    )
+    logits = scale * (similarity - margin * is_own.to(similarity.dtype))
+    value = _proxies.softmax_loss(logits, batch.labels, batch.weights)
     return value + tau * (batch.weights > 0).any() * centre_distance(centres)
 
 

@@ -78,8 +78,9 @@ def _count(
     Returns:
         (B, B) sums over the triplets (a, p, .) and (B, B) over the triplets (a, ., n).
     """
-    anchors = max(1, _CHUNK // len(far) ** 2)
-    chunks = zip(*(each.split(anchors) for each in (far, positive, negative)), strict=True)
+    rows = len(far)
+    number = min(rows, -(-(rows**3) // _CHUNK))
+    chunks = zip(*(each.chunk(number) for each in (far, positive, negative)), strict=True)
     pulls, pushes = [], []
     for distance, is_positive, is_negative in chunks:
         gap = distance[:, None, :] - distance[:, :, None]  # (chunk, B, B): D_an - D_ap

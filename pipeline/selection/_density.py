@@ -84,7 +84,8 @@ def three_groups(values: Tensor) -> Tensor:
     if len(distinct) < 3:
         return torch.zeros_like(values)
     first, second = _best_cuts(distinct.double().cpu(), counts.double().cpu())
-    return 2 - (place >= first).long() - (place >= second).long()
+    group: Tensor = 2 - (place >= first).long() - (place >= second).long()
+    return group
 
 
 def _best_cuts(values: Tensor, counts: Tensor) -> tuple[int, int]:

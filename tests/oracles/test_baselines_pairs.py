@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pipeline.batch import Batch
 from pipeline.losses import (
@@ -23,7 +24,7 @@ from pipeline.losses import (
 )
 
 from . import baselines_pairs as loops
-from .examples import batch_at, plain, random_batch, random_weights
+from .examples import batch_at, plain, random_batch, random_weights, unit_rows
 
 near = pytest.approx
 WEIGHTS = ("ones", "binary", "fractional")
@@ -353,23 +354,28 @@ def test_circle_equals_the_loops(seed, dim, weights):
 
 
 def numeric_gradient(function, embeddings: Tensor, step: float = 1e-5) -> np.ndarray:
-    """Central differences by every coordinate, (B, D)."""
+    """Central differences by every coordinate, (B, D), along the unit sphere."""
     found = np.zeros(embeddings.shape)
     for i, j in np.ndindex(*embeddings.shape):
         moved = []
         for sign in (1, -1):
             point = embeddings.detach().clone()
             point[i, j] += sign * step
-            moved.append(function(point))
+            moved.append(function(functional.normalize(point, dim=1)))
         found[i, j] = (moved[0] - moved[1]) / (2 * step)
     return found
+
+
+def along_the_sphere(found: np.ndarray, embeddings: Tensor) -> np.ndarray:
+    rows = embeddings.detach().numpy()
+    return found - (found * rows).sum(axis=1, keepdims=True) * rows
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_gradient_of_circle_holds_its_strengths(weights):
     batch = random_batch(4, rows=8, weights=weights)
     embeddings = batch.embeddings.requires_grad_()
-    found = gradient(circle.loss({}, batch, scale=5.0), embeddings)
+    found = along_the_sphere(gradient(circle.loss({}, batch, scale=5.0), embeddings), embeddings)
     still = plain(batch._replace(embeddings=embeddings.detach(), memory=None))
 
     def held(point: Tensor) -> float:
@@ -382,11 +388,12 @@ def test_the_gradient_of_circle_holds_its_strengths(weights):
 def test_the_gradient_of_margin_holds_its_shares(weights):
     batch = random_batch(4, rows=8, dim=5, weights=weights)
     # Copies have no slope at distance 0, where a difference quotient has one.
-    apart = random_batch(9, rows=8, dim=5).embeddings.roll(1, dims=0)
-    embeddings = torch.cat([batch.embeddings[1:2], apart[1:2], batch.embeddings[3:], apart[5:7]])
-    batch = batch._replace(embeddings=embeddings.requires_grad_())
+    embeddings = unit_rows(8, 5, torch.Generator().manual_seed(4)).requires_grad_()
+    batch = batch._replace(embeddings=embeddings)
     start = [1.0, 1.1, 1.2, 1.3]
-    found = gradient(margin.loss(boundaries(*start), batch), embeddings)
+    found = along_the_sphere(
+        gradient(margin.loss(boundaries(*start), batch), embeddings), embeddings
+    )
     still = plain(batch._replace(embeddings=embeddings.detach()))
 
     def held(point: Tensor) -> float:

@@ -17,7 +17,7 @@ METHODS = [
 ]
 SELECTIONS = list(catalogue.entries("selection"))
 ROWS, FEATURES, CLASSES, SEEDS = 120, 10, 6, [0, 1, 7]
-SCHEDULE = Schedule(epochs=3, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
+SCHEDULE = Schedule(epochs=2, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
 
 
 def method(loss: str, selection: str | None = None, **changes: object):
@@ -72,7 +72,7 @@ def test_the_balanced_sampler_gives_the_runs_epochs_of_different_length():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_runs_together_are_what_each_run_is_alone(name):
-    """Only the order of additions may differ: 1e-4 after three epochs of float32."""
+    """Only the order of additions may differ: 1e-4 after two epochs of float32."""
     features, true = clouds()
     labels = labels_of_runs(true)
     together = fit(features, labels, CLASSES, method(name), SCHEDULE, SEEDS)
@@ -86,12 +86,19 @@ def test_runs_together_are_what_each_run_is_alone(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(name):
     features, true = clouds()
-    first, second, other = (
-        fit(features, true[None], CLASSES, method(name), SCHEDULE, [seed]) for seed in (3, 3, 4)
+    first, second = (
+        fit(features, true[None], CLASSES, method(name), SCHEDULE, [3]) for _ in range(2)
     )
     for part, tensor in tensors(first, 0).items():
         assert torch.equal(tensor, tensors(second, 0)[part]), part
-    assert not torch.equal(first.head["weight"], other.head["weight"])
+
+
+def test_another_seed_gives_other_weights():
+    features, true = clouds()
+    one, other = (
+        fit(features, true[None], CLASSES, method("prism"), SCHEDULE, [seed]) for seed in (3, 4)
+    )
+    assert not torch.equal(one.head["weight"], other.head["weight"])
 
 
 @pytest.mark.parametrize("name", ["proxy-anchor", "prism", "smooth-proxy-anchor"])
@@ -113,7 +120,7 @@ def test_every_selection_trains_with_each_kind_of_loss(loss, selection):
     noisy = labels_of_runs(true)[1:2]
     found = fit(features, noisy, CLASSES, method(loss, selection), SCHEDULE, [0])
     assert found.losses.isfinite().all()
-    assert found.losses.shape == found.kept.shape == (3, 1)
+    assert found.losses.shape == found.kept.shape == (2, 1)
     assert ((found.kept >= 0) & (found.kept <= 1)).all()
 
 
@@ -149,4 +156,4 @@ def test_progress_is_told_from_nothing_to_all():
         [0],
         lambda *now: seen.append(now),
     )
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert seen == [(0, 2), (1, 2), (2, 2)]
