@@ -17,12 +17,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cache.errors import DmlError, InputError
-from pipeline import catalogue
+from cache.errors import DiskFullError, DmlError, InputError
+from pipeline import catalogue, workspace
 from pipeline.terminal import note, show, stage
 
-STORE = Path("features.zarr")
-RUNS = Path("runs")
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -42,7 +40,6 @@ Dtype = Literal["float16", "float32"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Protocol = Literal["query-gallery", "class-disjoint"]
 Listed = Literal["losses", "selections", "backbones", "noise"]
-StoreOption = Annotated[Path, typer.Option("--store", help="The feature store.")]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes cuda, else mps, else cpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
 ProtocolOption = Annotated[
@@ -70,7 +67,7 @@ def extract(
             "label (optional: id, split, superlabel, true_label). Default: the demo set."
         ),
     ] = None,
-    store: StoreOption = STORE,
+    store: Annotated[Path, typer.Option(help="Where the features go.")] = workspace.STORE,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -111,22 +108,30 @@ def extract(
     name = backbone or ("efficientnet_lite0" if data is None else "resnet50")
     network = load_backbone(name, weights=weights, pool=pool)
     with stage(f"extracting features ({name})") as progress:
-        report = run(
-            manifest,
-            store,
-            network,
-            dtype=dtype,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            progress=progress,
-        )
+        try:
+            report = run(
+                manifest,
+                store,
+                network,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                progress=progress,
+            )
+        except (KeyboardInterrupt, DiskFullError):
+            if store.exists():
+                workspace.point("store", store)  # it holds what was finished
+            raise
+    workspace.point("store", report.store)
     show(as_json, extract_json(report), extract_lines(report))
 
 
 @app.command()
 def train(
-    store: StoreOption = STORE,
+    store: Annotated[
+        Path | None, typer.Option(help="The feature store. Default: the latest.")
+    ] = None,
     loss: Annotated[
         str | None, typer.Option(help="A recipe or a loss: see dml list losses. Default: prism.")
     ] = None,
@@ -148,7 +153,7 @@ def train(
     protocol: ProtocolOption = None,
     seed: Annotated[int | None, typer.Option(help="Of start, batches and noise.")] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the new run. Default: runs/LOSS.")
+        Path | None, typer.Option(help="Folder of the new run. Default: dml-out/runs/LOSS.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings of an earlier run: its folder or config.json.")
@@ -166,7 +171,7 @@ def train(
 
     [bold]dml train --loss prism --noise symmetric:0.5 --seed 1[/]
 
-    [bold]dml train --config runs/prism[/]
+    [bold]dml train --config dml-out/runs/prism[/]
     """
     from pipeline.settings import Settings
 
@@ -188,21 +193,23 @@ def train(
 
     from cache import FeatureStore
 
-    opened = FeatureStore.open(store)  # before the wait for torch
+    source = store or workspace.latest("store")
+    opened = FeatureStore.open(source)  # before the wait for torch
     from pipeline.present import train_json, train_lines
     from pipeline.record import free_path
     from pipeline.train import train as learn
 
-    path = run or free_path(RUNS, settings.loss)
-    with stage(f"training {settings.loss} on {store}") as progress:
+    path = run or free_path(workspace.RUNS, settings.loss)
+    with stage(f"training {settings.loss} on {source}") as progress:
         done = learn(opened, settings, path, device=device, progress=progress)
+    workspace.point("run", done.path)
     show(as_json, train_json(done), train_lines(str(done.path), done.record))
 
 
 @app.command(name="eval")
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(help="Folder of a run. Default: the newest in runs/.")
+        Path | None, typer.Argument(help="Folder of a run. Default: the latest.")
     ] = None,
     recall: Annotated[
         str, typer.Option(help="The K of Recall@K, separated by commas.")
@@ -222,17 +229,19 @@ def evaluate(
 
     [bold]dml eval[/]
 
-    [bold]dml eval runs/prism --recall 1,10,100[/]
+    [bold]dml eval dml-out/runs/prism --recall 1,10,100[/]
     """
     recall_at = parse_recall(recall)
 
     from cache import FeatureStore
     from pipeline.evaluate import evaluate_run
     from pipeline.present import evaluation_json, evaluation_note, evaluation_table
-    from pipeline.record import Run, newest_run
+    from pipeline.record import Run
 
-    chosen = Run.open(run) if run else newest_run(RUNS)
-    opened = FeatureStore.open(store or chosen.record["store"]["path"])
+    chosen = Run.open(run or workspace.latest("run"))
+    recorded = Path(chosen.record["store"]["path"])
+    source = store or (recorded if recorded.exists() else workspace.latest("store"))
+    opened = FeatureStore.open(source)
     found = evaluate_run(chosen, opened, recall_at=recall_at, device=device)
     show(as_json, evaluation_json(chosen, found), [evaluation_table(found)])
     note(f"{chosen.path}: {evaluation_note(found)}")
@@ -268,7 +277,10 @@ def list_entries(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="A feature store or the folder of a run.")] = STORE,
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A feature store or the folder of a run. Default: the latest store."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the facts of a feature store or of a run.
@@ -277,23 +289,26 @@ def info(
 
     [bold]dml info[/]
 
-    [bold]dml info runs/prism --json[/]
+    [bold]dml info dml-out/runs/prism --json[/]
     """
     from cache import FeatureStore
     from pipeline.present import facts_table
     from pipeline.record import Run, is_run
 
-    if is_run(path):
-        run = Run.open(path)
-        facts: dict[str, Any] = {"run": str(path), "settings": asdict(run.settings), **run.record}
+    chosen = path or workspace.latest("store")
+    if is_run(chosen):
+        run = Run.open(chosen)
+        facts: dict[str, Any] = {"run": str(chosen), "settings": asdict(run.settings), **run.record}
     else:
-        facts = FeatureStore.open(path).describe()
+        facts = FeatureStore.open(chosen).describe()
     show(as_json, facts, [facts_table(facts)])
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="For the demo's store and runs.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="For the demo's store and runs.")] = (
+        workspace.FOLDER / "demo"
+    ),
     seed: Annotated[int, typer.Option(help="Of training and noise.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

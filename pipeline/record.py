@@ -75,14 +75,6 @@ def is_run(path: Path) -> bool:
     return (path / _RECORD).is_file()
 
 
-def newest_run(folder: Path) -> Run:
-    """Open the run of a folder that was finished last; raises InputError where there is none."""
-    runs = [Run.open(path.parent) for path in folder.glob(f"*/{_RECORD}")]
-    if not runs:
-        raise InputError(f"no run in {folder}: run `dml train` first")
-    return max(runs, key=lambda run: str(run.record["created"]))
-
-
 def free_path(folder: Path, name: str) -> Path:
     """Find a path for a new run: NAME, NAME-2, NAME-3, ..."""
     path, number = folder / name, 1

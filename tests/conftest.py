@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 import cli
 from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
+from pipeline import workspace
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.images import Transform
+
+torch.set_num_threads(1)  # the tests run in one process for each core
 
 CLASSES, TRAIN, TEST = 12, 192, 96
 SIGNAL, NUISANCE = 6, 18  # features that tell the classes apart, and louder ones that do not
@@ -107,9 +110,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 @pytest.fixture
 def home(tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a copy of the store where bare commands look for it."""
+    """The working folder, with a copy of the store as the one that bare commands take."""
     shutil.copytree(store.path, tmp_path / "features.zarr")
     monkeypatch.chdir(tmp_path)
+    workspace.point("store", tmp_path / "features.zarr")
     return tmp_path
 
 

@@ -92,7 +92,7 @@ def test_no_installed_package_brings_a_module_of_our_names() -> None:
 def test_bare_train_then_bare_eval_works(home: Path, dml: Any) -> None:
     trained = dml("train")
     assert trained.code == 0
-    assert trained.out.startswith("runs/prism: 192 rows of 12 classes")
+    assert trained.out.startswith("dml-out/runs/prism: 192 rows of 12 classes")
     assert "features.zarr" in trained.err
     found = dml("eval")
     assert found.code == 0
@@ -101,19 +101,19 @@ def test_bare_train_then_bare_eval_works(home: Path, dml: Any) -> None:
     untrained, prism = found.out.splitlines()[1:3]
     assert (untrained.split()[0], prism.split()[0]) == ("untrained", "prism")
     assert float(prism.split()[1]) > float(untrained.split()[1])
-    assert "runs/prism" in found.err
+    assert "dml-out/runs/prism" in found.err
     assert "96 test rows searched among 192 gallery rows" in found.err
 
 
-def test_runs_are_numbered_and_eval_takes_the_newest(home: Path, dml: Any) -> None:
-    assert dml(f"train --json {FAST}").json()["run"] == "runs/prism"
-    assert dml(f"train --json {FAST}").json()["run"] == "runs/prism-2"
+def test_runs_are_numbered_and_eval_takes_the_latest(home: Path, dml: Any) -> None:
+    assert dml(f"train --json {FAST}").json()["run"] == "dml-out/runs/prism"
+    assert dml(f"train --json {FAST}").json()["run"] == "dml-out/runs/prism-2"
     last = dml(f"train --json --loss contrastive {FAST}").json()["run"]
-    assert last == "runs/contrastive"
+    assert last == "dml-out/runs/contrastive"
     assert dml("eval --json").json()["run"] == last
-    # Moving a run does not make it newer, nor does touching its files.
-    (home / "runs" / "prism").rename(home / "runs" / "zebra")
-    (home / "runs" / "zebra" / "record.json").touch()
+    # Renaming a run does not make it the latest, nor does touching its files.
+    (home / "dml-out" / "runs" / "prism").rename(home / "dml-out" / "runs" / "zebra")
+    (home / "dml-out" / "runs" / "zebra" / "record.json").touch()
     assert dml("eval --json").json()["run"] == last
 
 

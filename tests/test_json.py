@@ -38,7 +38,7 @@ def test_json_has_no_nan_where_nothing_or_everything_is_wrong(
     assert answer.code == 0
     answer.json()
     dml("eval --json").json()
-    dml("info --json", f"runs/{loss}").json()
+    dml("info --json", f"dml-out/runs/{loss}").json()
 
 
 def test_eval_prints_percent_in_its_json(home: Path, dml: Any) -> None:
@@ -57,7 +57,7 @@ def test_extract_prints_its_json_with_what_was_skipped(
     monkeypatch.chdir(pictures.parent)
     (pictures / "dog" / "text.jpg").write_text("no picture")
     found = dml("extract pictures --json").json()
-    assert Path(found["store"]) == pictures.parent / "features.zarr"
+    assert Path(found["store"]) == pictures.parent / "dml-out" / "features.zarr"
     assert (found["rows"], found["readable"], found["num_features"]) == (7, 6, 8)
     assert found["skipped"] == [{"id": "dog/text.jpg", "reason": "not a known image format"}]
     again = dml("extract pictures")
@@ -86,11 +86,11 @@ def test_list_tells_defaults_and_ranges(dml: Any) -> None:
 def test_info_tells_about_a_store_and_about_a_run(home: Path, dml: Any) -> None:
     dml(f"train --loss contrastive {FAST}")
     assert dml("info --json").json()["backbone"] == "resnet50"
-    run = dml("info runs/contrastive --json").json()
+    run = dml("info dml-out/runs/contrastive --json").json()
     assert run["settings"]["loss"] == "contrastive"
     assert len(run["history"]["loss"]) == 3
     assert "resnet50" in dml("info").out
-    assert "contrastive" in dml("info runs/contrastive").out
+    assert "contrastive" in dml("info dml-out/runs/contrastive").out
 
 
 def test_demo_prints_its_table_and_its_json(dml: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from cache.errors import DiskFullError, InputError
 from pipeline import record
-from pipeline.record import Run, free_path, newest_run, refuse_unusable, save_run
+from pipeline.record import Run, free_path, refuse_unusable, save_run
 from pipeline.settings import Settings
 
 LABELS = pa.table({"id": ["a", "b"], "label": ["x", "y"]})
@@ -94,19 +94,6 @@ def test_a_free_path_counts_up(tmp_path):
     assert free_path(tmp_path, "prism") == tmp_path / "prism-2"
     (tmp_path / "prism-2").mkdir()
     assert free_path(tmp_path, "prism") == tmp_path / "prism-3"
-
-
-def test_the_newest_run_is_told_by_what_it_records(tmp_path):
-    save(tmp_path / "new", created="2026-01-02T00:00:00+00:00")
-    save(tmp_path / "old", created="2026-01-01T00:00:00+00:00")
-    (tmp_path / "no run").mkdir()
-    assert newest_run(tmp_path).path == tmp_path / "new"
-
-
-def test_a_folder_without_runs_is_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputError, match="run `dml train` first"):
-            newest_run(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"no weights at all"])
