@@ -23,6 +23,12 @@ from pipeline.images import Transform
 
 torch.set_num_threads(1)  # the tests run in one process for each core
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the README's commands: they take longest, the others fill the time beside them."""
+    items.sort(key=lambda item: "test_readme" not in item.nodeid)
+
+
 CLASSES, TRAIN, TEST = 12, 192, 96
 SIGNAL, NUISANCE = 6, 18  # features that tell the classes apart, and louder ones that do not
 
