@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.batch import Batch
-from pipeline.selection import _confidence_mlp, _posterior
+from pipeline.selection import _confidence_mlp, _ranking
 from pipeline.selection._state import State
 
 
@@ -72,10 +72,7 @@ def start(
     """
     settings = _confidence_mlp.Settings(folds, epochs, hidden, dropout, lr, batch_size)
     rows = functional.normalize(features, dim=1)
-    if isinstance(noise_rate, str):
-        rate = _posterior.estimate_noise_rate(rows, labels, num_classes)
-    else:
-        rate = torch.as_tensor(noise_rate, dtype=rows.dtype, device=rows.device)
+    rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
     values = rows * rows.shape[1] ** 0.5
     fold = _confidence_mlp.assign_folds(values, labels, folds, generator)
     models = _confidence_mlp.train(values, labels, fold, num_classes, settings, generator)
