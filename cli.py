@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cache.errors import DiskFullError, DmlError, InputError
-from pipeline import catalogue, workspace
-from pipeline.terminal import note, show, stage
+from pipeline.choices import catalogue
+from pipeline.output.terminal import note, show, stage
+from pipeline.runs import workspace
 
 INTERRUPTED = 130
 
@@ -102,7 +103,7 @@ def extract(
     from pipeline.backbones import load_backbone
     from pipeline.datasets import load_manifest
     from pipeline.extract import extract as run
-    from pipeline.present import extract_json, extract_lines
+    from pipeline.output.present import extract_json, extract_lines
 
     manifest = load_manifest(data)
     name = backbone or ("efficientnet_lite0" if data is None else "resnet50")
@@ -173,7 +174,7 @@ def train(
 
     [bold]dml train --config dml-out/runs/prism[/]
     """
-    from pipeline.settings import Settings
+    from pipeline.choices.settings import Settings
 
     given = {
         "loss": loss,
@@ -195,8 +196,8 @@ def train(
 
     source = store or workspace.latest("store")
     opened = FeatureStore.open(source)  # before the wait for torch
-    from pipeline.present import train_json, train_lines
-    from pipeline.record import free_path
+    from pipeline.output.present import train_json, train_lines
+    from pipeline.runs.record import free_path
     from pipeline.train import train as learn
 
     path = run or free_path(workspace.RUNS, settings.loss)
@@ -235,8 +236,8 @@ def evaluate(
 
     from cache import FeatureStore
     from pipeline.evaluate import evaluate_run
-    from pipeline.present import evaluation_json, evaluation_note, evaluation_table
-    from pipeline.record import Run
+    from pipeline.output.present import evaluation_json, evaluation_note, evaluation_table
+    from pipeline.runs.record import Run
 
     chosen = Run.open(run or workspace.latest("run"))
     recorded = Path(chosen.record["store"]["path"])
@@ -262,8 +263,8 @@ def list_entries(
 
     [bold]dml list noise --json[/]
     """
-    from pipeline.present import catalogue_json, catalogue_table, recipe_table, recipes_json
-    from pipeline.recipes import RECIPES
+    from pipeline.choices.recipes import RECIPES
+    from pipeline.output.present import catalogue_json, catalogue_table, recipe_table, recipes_json
 
     kind: catalogue.Kind = "selection" if what == "selections" else what
     entries = catalogue.entries(kind).values()
@@ -292,8 +293,8 @@ def info(
     [bold]dml info dml-out/runs/prism --json[/]
     """
     from cache import FeatureStore
-    from pipeline.present import facts_table
-    from pipeline.record import Run, is_run
+    from pipeline.output.present import facts_table
+    from pipeline.runs.record import Run, is_run
 
     chosen = path or workspace.latest("store")
     if is_run(chosen):
@@ -326,7 +327,7 @@ def demo(
     """
     from pipeline.demo import NOISE
     from pipeline.demo import demo as tour
-    from pipeline.present import demo_json, demo_lines
+    from pipeline.output.present import demo_json, demo_lines
 
     rows = tour(folder, stage, seed=seed, device=device)
     show(as_json, demo_json(rows, NOISE), demo_lines(rows, NOISE))

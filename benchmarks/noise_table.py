@@ -24,12 +24,14 @@ import numpy as np
 import torch
 
 from cache import FeatureStore
-from pipeline import heads, metrics, provenance
-from pipeline.detection import detection
-from pipeline.intervals import mean_and_interval
-from pipeline.program import fit
+from pipeline.choices.settings import Settings
+from pipeline.measures import metrics
+from pipeline.measures.detection import detection
+from pipeline.measures.intervals import mean_and_interval
+from pipeline.program import heads
+from pipeline.program.fit import fit
 from pipeline.protocol import Split, split
-from pipeline.settings import Settings
+from pipeline.runs import provenance
 from pipeline.train import method_of, schedule_of, training_labels
 
 METHODS = (

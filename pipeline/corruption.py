@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import InputError
-from pipeline import catalogue
-from pipeline.values import parse_value
+from pipeline.choices import catalogue
+from pipeline.choices.values import parse_value
 
 
 @dataclass(frozen=True)

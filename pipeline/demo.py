@@ -10,12 +10,12 @@ from pathlib import Path
 from cache.errors import InputError
 from cache.store import FeatureStore
 from pipeline.backbones import load_backbone
+from pipeline.choices.settings import Settings
 from pipeline.datasets.demo import demo_manifest
 from pipeline.evaluate import UNTRAINED, evaluate_run
 from pipeline.extract import extract
-from pipeline.metrics import Retrieval
-from pipeline.record import Run
-from pipeline.settings import Settings
+from pipeline.measures.metrics import Retrieval
+from pipeline.runs.record import Run
 from pipeline.train import train
 
 BACKBONE = "efficientnet_lite0"

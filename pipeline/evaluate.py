@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from cache.store import FeatureStore
-from pipeline import heads
 from pipeline.embed import pick_device
-from pipeline.metrics import Retrieval, evaluate
+from pipeline.measures.metrics import Retrieval, evaluate
+from pipeline.program import heads
 from pipeline.protocol import Split, split
-from pipeline.record import Run
+from pipeline.runs.record import Run
 
 UNTRAINED = "untrained"
 DEFAULT_RECALL = (1, 2, 4, 8)

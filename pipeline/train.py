@@ -18,17 +18,18 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.store import Features, FeatureStore
-from pipeline import catalogue, provenance
+from pipeline.choices import catalogue
+from pipeline.choices.settings import Settings
 from pipeline.corruption import NoiseSpec
-from pipeline.detection import detection
 from pipeline.embed import pick_device
-from pipeline.heads import Centring
-from pipeline.method import Method
-from pipeline.program import Fit, Schedule, fit
+from pipeline.measures.detection import detection
+from pipeline.program.fit import Fit, Schedule, fit
+from pipeline.program.heads import Centring
+from pipeline.program.method import Method
 from pipeline.protocol import Split, split
-from pipeline.record import Run, refuse_unusable, save_run
+from pipeline.runs import provenance
+from pipeline.runs.record import Run, refuse_unusable, save_run
 from pipeline.selection._state import State
-from pipeline.settings import Settings
 
 Progress = Callable[[int, int], None]
 Rows = NDArray[np.int64]

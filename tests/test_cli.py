@@ -212,7 +212,7 @@ def test_a_fault_of_the_program_is_one_line_too(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("pipeline.record.free_path", fail)
+    monkeypatch.setattr("pipeline.runs.record.free_path", fail)
     answer = dml("train")
     assert answer.code == 1
     assert answer.err.splitlines() == [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.demo import Row
-from pipeline.metrics import Retrieval
+from pipeline.measures.metrics import Retrieval
 
 FAST = "--dim 16 --epochs 3"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.errors import InputError
-from pipeline import catalogue
+from pipeline.choices import catalogue
 
 if TYPE_CHECKING:
     from pipeline.backbones._backbone import Backbone

@@ -21,7 +21,7 @@ from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._timm_network import TimmModel, pooled
 from pipeline.backbones._weights import fetching, load_weights
-from pipeline.catalogue import unknown
+from pipeline.choices.catalogue import unknown
 
 IS_FAMILY = True
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # those that timm looks for, in this order

@@ -16,7 +16,7 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._pooling import check_pool
 from pipeline.backbones._torchvision_network import last_linear, pooled
 from pipeline.backbones._weights import fetching, load_weights
-from pipeline.catalogue import unknown
+from pipeline.choices.catalogue import unknown
 from pipeline.images import Transform
 
 IS_FAMILY = True

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
-from pipeline.memory import Memory
+from pipeline.program.batch import Batch
+from pipeline.program.memory import Memory
 
 
 class Pairs(NamedTuple):

@@ -20,8 +20,8 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
 from pipeline.losses import _pairs
+from pipeline.program.batch import Batch
 
 SAMPLER = "balanced"
 BATCH_SIZE = 64

@@ -27,8 +27,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _pairs
+from pipeline.program.batch import Batch
 
 SAMPLER = "balanced"
 BATCH_SIZE = 64

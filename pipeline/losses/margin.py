@@ -23,8 +23,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _pairs
+from pipeline.program.batch import Batch
 
 SAMPLER = "balanced"
 BATCH_SIZE = 64

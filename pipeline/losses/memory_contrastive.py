@@ -18,8 +18,8 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _pairs
+from pipeline.program.batch import Batch
 
 SAMPLER = "balanced"
 BATCH_SIZE = 64

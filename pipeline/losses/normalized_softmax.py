@@ -19,8 +19,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _proxies
+from pipeline.program.batch import Batch
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 64

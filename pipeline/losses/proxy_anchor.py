@@ -22,8 +22,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _proxies
+from pipeline.program.batch import Batch
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 180

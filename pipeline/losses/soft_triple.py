@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
 from pipeline.losses import _proxies
+from pipeline.program.batch import Batch
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 64

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from pipeline.copies import first_copies
-from pipeline.optimiser import AdamW
+from pipeline.program.optimiser import AdamW
 
 Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), w2 (K, H, C), b2 (K, C)
 _WEIGHT_DECAY = 1e-4

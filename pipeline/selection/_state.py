@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
+from pipeline.program.batch import Batch
 
 
 class State(NamedTuple):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
+from pipeline.program.batch import Batch
 from pipeline.selection import _confidence_mlp, _ranking
 from pipeline.selection._state import State
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
+from pipeline.program.batch import Batch
 from pipeline.selection import _density
 from pipeline.selection._state import State, keep_everything, weigh
 

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
 from pipeline.copies import first_copies
+from pipeline.program.batch import Batch
 from pipeline.selection._state import State, weigh
 
 _TILE_ELEMENTS = 2**25  # similarities held at once, 128 MB of float32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
+from pipeline.program.batch import Batch
 from pipeline.selection._state import State, keep_everything
 
 

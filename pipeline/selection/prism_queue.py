@@ -21,8 +21,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
-from pipeline.memory import Memory
+from pipeline.program.batch import Batch
+from pipeline.program.memory import Memory
 from pipeline.selection._posterior import class_sums
 from pipeline.selection._state import State, keep_everything
 

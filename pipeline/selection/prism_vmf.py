@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
+from pipeline.program.batch import Batch
 from pipeline.selection import _posterior, _ranking, _von_mises_fisher
 from pipeline.selection._state import State, weigh
 

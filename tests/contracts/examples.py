@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import catalogue
-from pipeline.batch import Batch
-from pipeline.memory import Memory
+from pipeline.choices import catalogue
+from pipeline.program.batch import Batch
+from pipeline.program.memory import Memory
 
 ROWS, CLASSES, DIM, SLOTS = 12, 7, 5, 30
 LOSSES = list(catalogue.entries("losses").values())

@@ -7,8 +7,8 @@ import inspect
 import pytest
 import torch
 
-from pipeline.batch import Batch
-from pipeline.catalogue import Entry
+from pipeline.choices.catalogue import Entry
+from pipeline.program.batch import Batch
 
 from .examples import (
     CLASSES,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from cache.errors import InputError
-from pipeline import catalogue
-from pipeline.catalogue import Entry, is_within
+from pipeline.choices import catalogue
+from pipeline.choices.catalogue import Entry, is_within
 
 KINDS = ("losses", "selection", "noise", "backbones")
 ENTRIES = [entry for kind in KINDS for entry in catalogue.entries(kind).values()]

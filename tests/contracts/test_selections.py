@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import memory as banks
-from pipeline.batch import Batch
-from pipeline.catalogue import Entry
-from pipeline.memory import Memory
+from pipeline.choices.catalogue import Entry
+from pipeline.program.batch import Batch
+from pipeline.program import memory as banks
+from pipeline.program.memory import Memory
 from pipeline.selection._state import State
 
 from .examples import SELECTIONS, generator, required, unit_rows

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
-from pipeline.memory import Memory
+from pipeline.program.batch import Batch
+from pipeline.program.memory import Memory
 
 from . import pairs
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.batch import Batch
 from pipeline.losses import _pairs, lifted_structure, margin, n_pair, triplet
+from pipeline.program.batch import Batch
 
 from . import baselines_pairs as loops
 from .examples import batch_at, plain, random_batch

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import recipes
-from pipeline.batch import Batch
+from pipeline.choices import recipes
 from pipeline.losses import (
     _proxies,
     normalized_softmax,
@@ -22,6 +21,7 @@ from pipeline.losses import (
     smooth_proxy_anchor,
     soft_triple,
 )
+from pipeline.program.batch import Batch
 
 from . import baselines_proxies as oracle
 from .examples import at_angles, batch_at, random_batch

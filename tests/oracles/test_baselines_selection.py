@@ -11,7 +11,7 @@ from scipy.special import ive
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import recipes
+from pipeline.choices import recipes
 from pipeline.selection import (
     _density,
     _posterior,

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import memory as banks
-from pipeline import metrics
-from pipeline.batch import Batch
 from pipeline.losses import contrastive, memory_contrastive, multi_similarity, proxy_anchor
+from pipeline.measures import metrics
+from pipeline.program.batch import Batch
+from pipeline.program import memory as banks
 
 SEEDS = range(3)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.batch import Batch
 from pipeline.losses import normalized_softmax, proxy_nca, proxy_nca_pp, soft_triple
+from pipeline.program.batch import Batch
 
 SEEDS = range(4)
 

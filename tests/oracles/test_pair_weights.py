@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import pair_weights
 from pipeline.losses import _pairs, binomial_deviance, contrastive, multi_similarity, triplet
 from pipeline.losses._pairs import Pairs
-from pipeline.pair_weights import PairWeights
+from pipeline.measures import pair_weights
+from pipeline.measures.pair_weights import PairWeights
 
 from .examples import random_batch
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.losses import _pairs, contrastive, memory_contrastive, multi_similarity
-from pipeline.memory import Memory
+from pipeline.program.memory import Memory
 
 from . import pairs
 from .examples import at_angles, batch_at, plain, random_batch

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import memory as banks
-from pipeline.batch import Batch
-from pipeline.memory import Memory
+from pipeline.program.batch import Batch
+from pipeline.program import memory as banks
+from pipeline.program.memory import Memory
 from pipeline.selection import prism_queue
 from pipeline.selection._state import State
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import metrics
+from pipeline.measures import metrics
 
 from . import retrieval
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline import memory as banks
+from pipeline.program import memory as banks
 
 from .ring import Ring
 

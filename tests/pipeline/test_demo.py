@@ -12,9 +12,9 @@ from PIL import Image
 
 from cache.errors import InputError
 from pipeline import demo as tour
+from pipeline.choices.settings import Settings
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.demo import demo
-from pipeline.settings import Settings
 
 KINDS, EACH = 5, 8
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from cache import FeatureStore
 from cache.errors import InputError
+from pipeline.choices.settings import Settings
 from pipeline.evaluate import UNTRAINED, embed, evaluate_run
-from pipeline.record import Run
-from pipeline.settings import Settings
+from pipeline.runs.record import Run
 from pipeline.train import train
 
 TRAIN = 192

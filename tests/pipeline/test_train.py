@@ -12,11 +12,11 @@ import torch
 
 from cache import FeatureStore
 from cache.errors import InputError, StoreIncompleteError
-from pipeline import catalogue
+from pipeline.choices import catalogue
+from pipeline.choices.recipes import RECIPES
+from pipeline.choices.settings import Settings
 from pipeline.evaluate import UNTRAINED, evaluate_run
-from pipeline.recipes import RECIPES
-from pipeline.record import Run
-from pipeline.settings import Settings
+from pipeline.runs.record import Run
 from pipeline.train import train
 
 LOSSES = [

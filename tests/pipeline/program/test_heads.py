@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.heads import Centring, embed, linear
+from pipeline.program.heads import Centring, embed, linear
 
 
 def features(rows: int = 200) -> torch.Tensor:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cache.errors import DiskFullError, InputError
-from pipeline import record
-from pipeline.record import Run, free_path, refuse_unusable, save_run
-from pipeline.settings import Settings
+from pipeline.choices.settings import Settings
+from pipeline.runs import record
+from pipeline.runs.record import Run, free_path, refuse_unusable, save_run
 
 LABELS = pa.table({"id": ["a", "b"], "label": ["x", "y"]})
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from pipeline.detection import detection
+from pipeline.measures.detection import detection
 
 
 def slow_auc(scores, is_wrong):

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import sampling
-from pipeline.batch import Batch
+from pipeline.program import sampling
+from pipeline.program.batch import Batch
 from pipeline.selection._state import State
 
 

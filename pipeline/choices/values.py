@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.catalogue import Value
+from pipeline.choices.catalogue import Value
 
 
 def parse_value(text: str) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cache.errors import InputError
-from pipeline.workspace import latest, point
+from pipeline.runs.workspace import latest, point
 
 
 def test_without_a_pointer_the_command_that_makes_one_is_named(tmp_path):

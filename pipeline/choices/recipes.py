@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline import catalogue
-from pipeline.catalogue import Value
+from pipeline.choices import catalogue
+from pipeline.choices.catalogue import Value
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.optimiser import AdamW
+from pipeline.program.optimiser import AdamW
 
 SHAPES = {"weight": (5, 3), "bias": (3,), "scale": ()}
 LRS = (1e-2, 3e-4)

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cache.errors import DiskFullError, InputError
-from pipeline.settings import CONFIG_FILE, Settings
+from pipeline.choices.settings import CONFIG_FILE, Settings
 
 _RECORD, _WEIGHTS, _LABELS = "record.json", "weights.safetensors", "labels.parquet"
 

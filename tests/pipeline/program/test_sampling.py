@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import sampling
-from pipeline.batch import first_occurrences
-from pipeline.sampling import ABSENT
+from pipeline.program import sampling
+from pipeline.program.batch import first_occurrences
+from pipeline.program.sampling import ABSENT
 
 # Sizes 9, 4, 1, 0, 3, 12, 2: multiples of K, remainders, classes smaller than K, a gap.
 LABELS = torch.tensor([0] * 9 + [1] * 4 + [2] + [4] * 3 + [5] * 12 + [6] * 2)

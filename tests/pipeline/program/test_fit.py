@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import catalogue
-from pipeline.program import Fit, Schedule, fit
-from pipeline.recipes import RECIPES
-from pipeline.settings import Settings
+from pipeline.choices import catalogue
+from pipeline.choices.recipes import RECIPES
+from pipeline.choices.settings import Settings
+from pipeline.program.fit import Fit, Schedule, fit
 from pipeline.train import method_of
 
 METHODS = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import metrics
-from pipeline.metrics import Retrieval
+from pipeline.measures import metrics
+from pipeline.measures.metrics import Retrieval
 
 near = pytest.approx
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cache.errors import InputError
-from pipeline import catalogue
-from pipeline.catalogue import Value
+from pipeline.choices import catalogue
+from pipeline.choices.catalogue import Value
+from pipeline.choices.recipes import Recipe, recipe
+from pipeline.choices.values import parse_value
 from pipeline.corruption import NoiseSpec
-from pipeline.recipes import Recipe, recipe
-from pipeline.values import parse_value
 
 _GROUPS = ("loss", "select")
 CONFIG_FILE = "config.json"

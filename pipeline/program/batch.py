@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pipeline.memory import Memory
+from pipeline.program.memory import Memory
 
 
 class Batch(NamedTuple):

@@ -9,8 +9,8 @@ from dataclasses import fields
 import pytest
 
 from cache.errors import InputError
-from pipeline.recipes import RECIPES, recipe
-from pipeline.settings import Settings
+from pipeline.choices.recipes import RECIPES, recipe
+from pipeline.choices.settings import Settings
 
 NAMES = [each.name for each in fields(Settings) if each.name != "options"]
 

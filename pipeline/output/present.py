@@ -13,13 +13,13 @@ from rich.text import Text
 from pipeline.corruption import NoiseSpec
 
 if TYPE_CHECKING:
-    from pipeline.catalogue import Entry
+    from pipeline.choices.catalogue import Entry
+    from pipeline.choices.recipes import Recipe
     from pipeline.demo import Row
     from pipeline.evaluate import Evaluation
     from pipeline.extract import ExtractReport
-    from pipeline.metrics import Retrieval
-    from pipeline.recipes import Recipe
-    from pipeline.record import Run
+    from pipeline.measures.metrics import Retrieval
+    from pipeline.runs.record import Run
 
 
 def extract_json(report: ExtractReport) -> dict[str, Any]:

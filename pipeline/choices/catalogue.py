@@ -25,7 +25,7 @@ from cache.errors import InputError
 
 Kind = Literal["losses", "selection", "backbones", "noise"]
 Value = float | int | bool | str | None
-_HERE = Path(__file__).parent
+_PIPELINE = Path(__file__).parents[1]
 _RANGE = re.compile(r"Annotated\[(\w+), '([^']*)'\]")
 _LIMITS = {
     "above": operator.gt,
@@ -106,7 +106,7 @@ class Entry:
 
 def entries(kind: Kind) -> dict[str, Entry]:
     """Reads every entry of one kind, sorted by name."""
-    files = sorted((_HERE / kind).glob("*.py"))
+    files = sorted((_PIPELINE / kind).glob("*.py"))
     found = [_read(kind, file) for file in files if not file.name.startswith("_")]
     return {entry.name: entry for entry in found}
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from pipeline import heads, memory, sampling
-from pipeline.batch import Batch, first_occurrences
-from pipeline.memory import Memory
-from pipeline.method import Method
-from pipeline.optimiser import AdamW
+from pipeline.program import heads, memory, sampling
+from pipeline.program.batch import Batch, first_occurrences
+from pipeline.program.memory import Memory
+from pipeline.program.method import Method
+from pipeline.program.optimiser import AdamW
 from pipeline.selection._state import State
 
 Progress = Callable[[int, int], None]

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from cache.errors import DmlError, InputError
-from pipeline import catalogue
-from pipeline.catalogue import Entry, Option, is_within, parse_option
+from pipeline.choices import catalogue
+from pipeline.choices.catalogue import Entry, Option, is_within, parse_option
 
 
 def option(annotation: str, default: object = None, choices: tuple[str, ...] = ()) -> Option:
@@ -167,7 +167,7 @@ def test_backbones_have_no_options_to_set():
 def test_reading_the_catalogue_and_checking_options_imports_no_torch():
     program = (
         "import sys\n"
-        "from pipeline import catalogue\n"
+        "from pipeline.choices import catalogue\n"
         "for kind in ('losses', 'selection', 'backbones', 'noise'): catalogue.entries(kind)\n"
         "catalogue.find('losses', 'proxy-anchor').check({'scale': 16.0})\n"
         "sys.exit('torch' in sys.modules)\n"

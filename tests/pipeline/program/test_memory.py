@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline import memory as banks
-from pipeline.memory import Memory
+from pipeline.program import memory as banks
+from pipeline.program.memory import Memory
 
 CPU = torch.device("cpu")
 

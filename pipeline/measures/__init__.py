@@ -1,0 +1,1 @@
+"""What results are measured with: retrieval, wrong labels found, pair weights, intervals."""
