@@ -24,7 +24,9 @@ import numpy as np
 import torch
 
 from cache import FeatureStore
+from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
+from pipeline.labels import training_labels
 from pipeline.measures import metrics
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
@@ -32,7 +34,6 @@ from pipeline.program import heads
 from pipeline.program.fit import fit
 from pipeline.protocol import Split, split
 from pipeline.runs import provenance
-from pipeline.train import method_of, schedule_of, training_labels
 
 METHODS = (
     "contrastive",

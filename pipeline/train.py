@@ -19,36 +19,41 @@ from torch import Tensor
 from cache.errors import InputError
 from cache.store import Features, FeatureStore
 from pipeline.choices import catalogue
+from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
-from pipeline.corruption import NoiseSpec
 from pipeline.embed import pick_device
+from pipeline.labels import TrainingLabels, training_labels
 from pipeline.measures.detection import detection
-from pipeline.program.fit import Fit, Schedule, fit
+from pipeline.program.fit import Fit, fit
 from pipeline.program.heads import Centring
-from pipeline.program.method import Method
+from pipeline.program.loop import Program
+from pipeline.program.snapshots import snapshot
 from pipeline.protocol import Split, split
 from pipeline.runs import provenance
 from pipeline.runs.record import Run, refuse_unusable, save_run
+from pipeline.runs.unfinished import Unfinished
 from pipeline.selection._state import State
 
 Progress = Callable[[int, int], None]
 Rows = NDArray[np.int64]
 
 
-class TrainingLabels(NamedTuple):
-    """Labels of the N training rows.
+class Learned(NamedTuple):
+    """What a training leaves behind.
 
     Attributes:
-        used: (N,) int64 in 0..C-1, what the loss and the selection see.
-        classes: C names.
-        is_wrong: (N,) bool, where it is known which labels are wrong; for the record only.
-        injected: share of labels that the noise changed; None without noise.
+        state: of the selection.
+        weights: tensors by their names in the run's file.
+        history: figures of each epoch.
+        facts: what the loss says of all training rows in the end.
+        resumed_at: epochs that an interrupted training had done before; 0 = none.
     """
 
-    used: Rows
-    classes: tuple[str, ...]
-    is_wrong: NDArray[np.bool_] | None
-    injected: float | None
+    state: State
+    weights: dict[str, Tensor]
+    history: dict[str, list[float]]
+    facts: dict[str, float]
+    resumed_at: int
 
 
 def train(
@@ -58,8 +63,9 @@ def train(
     *,
     device: str = "auto",
     progress: Progress = lambda done, total: None,
+    snapshot_seconds: float = 30.0,
 ) -> Run:
-    """Train one run.
+    """Train one run, or go on with one that was interrupted at the same path.
 
     Args:
         store: a complete store.
@@ -67,6 +73,7 @@ def train(
         path: folder of the new run.
         device: "auto", "cpu", "cuda" or "mps".
         progress: is told the finished and the total epochs.
+        snapshot_seconds: the least time between two snapshots to go on from.
 
     Raises:
         InputError: settings, labels or path cannot be used, or the training diverged.
@@ -81,7 +88,10 @@ def train(
     target = pick_device(device)
     values = torch.from_numpy(features.values[roles.train]).to(target)
     centring = Centring.of(values)
-    state, weights, history = _learn(centring(values), labels, settings, progress)
+    identity = {"settings": asdict(settings), "store": store.fingerprint.digest()}
+    unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
+    learned = _learn(centring(values), labels, settings, progress, unfinished)
+    state = learned.state
     record = {
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "seconds": round(time.perf_counter() - begun, 3),
@@ -90,75 +100,47 @@ def train(
         "counts": _counts(roles, labels),
         "noise": _noise_facts(settings, labels),
         "selection": _selection_facts(state, labels),
-        "history": history,
+        "loss": learned.facts,
+        "history": learned.history,
+        "resumed_at_epoch": learned.resumed_at,
         "environment": provenance.environment(target),
     }
-    weights |= {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
-    return save_run(path, settings, record, weights, _label_table(features, roles, labels, state))
-
-
-def training_labels(roles: Split, settings: Settings) -> TrainingLabels:
-    """Number the training classes and inject the noise.
-
-    True labels end here: they only say afterwards which labels were wrong.
-    """
-    given, true = roles.given[roles.train], roles.true[roles.train]
-    present, dense = np.unique(given, return_inverse=True)
-    used = dense.astype(np.int64)
-    classes = tuple(roles.classes[number] for number in present)
-    if settings.noise is None:
-        known = bool((roles.given != roles.true).any())
-        return TrainingLabels(used, classes, given != true if known else None, None)
-    noisy = NoiseSpec.parse(settings.noise).apply(used, len(classes), settings.seed)
-    return TrainingLabels(noisy, classes, present[noisy] != true, float((noisy != used).mean()))
-
-
-def method_of(settings: Settings) -> Method:
-    """Bring loss and selection together as the settings say."""
-    recipe = settings.recipe
-    if recipe.loss is None:
-        raise InputError(f"{settings.loss} trains nothing")
-    loss = catalogue.find("losses", recipe.loss).load()
-    selection = catalogue.find("selection", recipe.selection).load()
-    batch_size = settings.batch_size or loss.BATCH_SIZE
-    if loss.SAMPLER == "balanced" and batch_size < settings.rows_per_class:
-        raise InputError(
-            f"batch_size is {batch_size}: loss {recipe.loss} needs at least rows_per_class "
-            f"({settings.rows_per_class}) rows in each step"
-        )
-    return Method(
-        loss_module=loss,
-        selection_module=selection,
-        loss_options=settings.options_of("loss"),
-        select_options=settings.options_of("select"),
-        batch_size=batch_size,
-        rows_per_class=settings.rows_per_class,
-        bank=settings.bank or str(getattr(selection, "BANK", "full")),
-        bank_size=settings.bank_size,
-    )
-
-
-def schedule_of(settings: Settings) -> Schedule:
-    """Read from the settings how long and how fast to train."""
-    return Schedule(
-        epochs=settings.epochs,
-        dim=settings.dim,
-        lr=settings.lr,
-        proxy_lr=settings.proxy_lr,
-        weight_decay=settings.weight_decay,
-    )
+    weights = learned.weights | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
+    table = _label_table(features, roles, labels, state)
+    run = save_run(path, settings, record, weights, table)
+    unfinished.remove()
+    return run
 
 
 def _learn(
-    values: Tensor, labels: TrainingLabels, settings: Settings, progress: Progress
-) -> tuple[State, dict[str, Tensor], dict[str, list[float]]]:
-    """Train on centred features (N, F); returns the selection's state, tensors and history."""
+    values: Tensor,
+    labels: TrainingLabels,
+    settings: Settings,
+    progress: Progress,
+    unfinished: Unfinished,
+) -> Learned:
+    """Train on centred features (N, F)."""
     used = torch.from_numpy(labels.used).to(values.device)
     num_classes = len(labels.classes)
     if settings.recipe.loss is None:
-        return select_only(values, used, num_classes, settings), {}, {}
-    method, schedule, seeds = method_of(settings), schedule_of(settings), [settings.seed]
-    result = fit(values, used[None], num_classes, method, schedule, seeds, progress)
+        return Learned(select_only(values, used, num_classes, settings), {}, {}, {}, 0)
+    earlier = unfinished.load()
+
+    def observe(program: Program) -> None:
+        if program.epochs_done < settings.epochs:
+            unfinished.save(lambda: snapshot(program))
+
+    result = fit(
+        values,
+        used[None],
+        num_classes,
+        method_of(settings),
+        schedule_of(settings),
+        [settings.seed],
+        progress,
+        snapshot=earlier,
+        observe=observe,
+    )
     history = {"loss": _column(result.losses), "kept": _column(result.kept)}
     tensors = _tensors(result)
     is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
@@ -166,7 +148,8 @@ def _learn(
         raise InputError(
             f"training diverged (the loss became {history['loss'][-1]}): lower --set lr"
         )
-    return result.selection[0], tensors, history
+    resumed_at = len(earlier["losses"]) if earlier else 0
+    return Learned(result.selection[0], tensors, history, result.facts[0], resumed_at)
 
 
 def select_only(values: Tensor, labels: Tensor, num_classes: int, settings: Settings) -> State:
@@ -181,7 +164,7 @@ def select_only(values: Tensor, labels: Tensor, num_classes: int, settings: Sett
 
 def _tensors(result: Fit) -> dict[str, Tensor]:
     """Name the tensors of the first run as the run's file does."""
-    parts = {"head": result.head, "loss": result.loss_parameters}
+    parts = {"head": result.head, "loss": result.learned}
     return {
         f"{part}.{name}": value[0].detach().cpu().contiguous()
         for part, tensors in parts.items()

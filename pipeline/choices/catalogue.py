@@ -85,12 +85,21 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a registry folder: its name, its docstring's first line, its options."""
+    """One file of a registry folder.
+
+    Attributes:
+        kind: the folder.
+        name: the file's name.
+        summary: its docstring's first line.
+        options: by keyword.
+        functions: names of its public functions.
+    """
 
     kind: Kind
     name: str
     summary: str
     options: Mapping[str, Option]
+    functions: frozenset[str]
 
     def load(self) -> ModuleType:
         """Imports the entry's module."""
@@ -162,7 +171,8 @@ def _read(kind: Kind, file: Path) -> Entry:
                 options[argument.arg] = _option(argument, default)
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     name = file.stem if kind == "backbones" else file.stem.replace("_", "-")
-    return Entry(kind, name, summary, options)
+    public = frozenset(node.name for node in functions if not node.name.startswith("_"))
+    return Entry(kind, name, summary, options, public)
 
 
 def _option(argument: ast.arg, default: ast.expr | None) -> Option:

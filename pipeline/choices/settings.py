@@ -99,7 +99,10 @@ class Settings:
         chosen = self.recipe
         selection = catalogue.find("selection", chosen.selection)
         if chosen.loss is not None:
-            catalogue.find("losses", chosen.loss).check(self.options_of("loss"))
+            loss = catalogue.find("losses", chosen.loss)
+            loss.check(self.options_of("loss"))
+            if "exchange" in selection.functions and "logits" not in loss.functions:
+                raise _needs_a_classifier(selection.name, loss.name)
         elif self.options_of("loss"):
             raise InputError(f"--loss {self.loss} trains nothing and takes no loss options")
         selection.check(self.options_of("select"))
@@ -166,3 +169,13 @@ def _check_group(key: str) -> None:
     group, is_dotted, _ = key.partition(".")
     if not is_dotted or group not in _GROUPS:
         raise catalogue.unknown("group of options", group, _GROUPS)
+
+
+def _needs_a_classifier(selection: str, loss: str) -> InputError:
+    known = [
+        name for name, entry in catalogue.entries("losses").items() if "logits" in entry.functions
+    ]
+    return InputError(
+        f"selection {selection} compares the class scores of two heads, and loss {loss} has none: "
+        f"use --loss {' or '.join(known)}"
+    )

@@ -7,7 +7,16 @@ A loss module defines
   the tensors that the loss itself learns (proxies), each in its own optimiser group;
 - `SAMPLER` ("balanced" or "shuffle") and `BATCH_SIZE`: the batches it wants when nobody says;
 - optionally `MEMORY = True`: it compares the batch with `batch.memory`;
-- optionally `CONFIDENCES = True`: it reads `batch.confidences` in place of labels and weights.
+- optionally `CONFIDENCES = True`: it reads `batch.confidences` in place of labels and weights;
+- optionally `logits(parameters, embeddings, *, ...) -> (B, C)`: class scores, of a classifier;
+- optionally `survey(rows, labels, weights, num_classes, generator, *, ...) -> dict of tensors`: a
+  look at all (N, *) rows of unit norm between steps, which arrives in every `batch.survey`; with
+  `SURVEYS = "start"` once, at the frozen features, with `SURVEYS = "epochs"` also at the start of
+  every later epoch, at the head's embeddings;
+- optionally `sample(labels, batch_size, generator, survey, *, ...) -> (steps, B)`: its own batches
+  of row numbers (-1 = absent place), with `SAMPLER = "own"`;
+- optionally `facts(parameters, batch, *, ...)`: figures for the record, as () tensors; they are
+  averaged over tiles of all rows, before and after training, and it may refuse to train.
 
 The keyword-only arguments are the loss's options (`--set loss.margin=0.2`), each number with its
 range as in `scale: Annotated[float, "above 0"]`; the docstring's first line is what

@@ -47,6 +47,8 @@ def train_json(run: Run) -> dict[str, Any]:
         "counts": record["counts"],
         "noise_rate": record["selection"]["noise_rate"],
         "dropped": record["selection"]["dropped"],
+        "loss_facts": record["loss"],
+        "resumed_at_epoch": record["resumed_at_epoch"],
         "history": record["history"],
         "settings": asdict(run.settings),
     }
@@ -180,6 +182,11 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
             f"of the wrong labels {percent(found['recall'])} % were found; of those taken for "
             f"wrong {percent(found['precision'])} % were; AUC {found['auc']:.3f}"
         )
+    if record["loss"]:
+        facts = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in record["loss"].items())
+        lines.append("the loss, over all training rows: " + ", ".join(facts))
+    if record["resumed_at_epoch"]:
+        lines.append(f"went on from epoch {record['resumed_at_epoch']}, where it was interrupted")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -21,6 +22,10 @@ class Batch(NamedTuple):
         memory: embeddings of earlier or of all rows, for losses with `MEMORY = True`.
         confidences: (B, C) float in [0, 1], how far each row belongs to each class, from a
             selection that knows; None where only the given label is known.
+        survey: what the loss's own `survey` has found in all rows; None where it has none.
+        tap: what the cosines pass through on their way into the loss, as `tap(kind, cosines)`; the
+            kind says what the rows are compared with: "batch" (B, B), "memory" (B, M) or "proxies"
+            (B, C) or (B, C, K). None in training; `dml probe` reads gradients there.
     """
 
     embeddings: Tensor
@@ -29,6 +34,8 @@ class Batch(NamedTuple):
     weights: Tensor
     memory: Memory | None = None
     confidences: Tensor | None = None
+    survey: dict[str, Tensor] | None = None
+    tap: Callable[[str, Tensor], Tensor] | None = None
 
 
 def first_occurrences(rows: Tensor) -> Tensor:
@@ -42,3 +49,8 @@ def first_occurrences(rows: Tensor) -> Tensor:
     """
     same = rows[:, None] == rows[None, :]  # (B, B)
     return ~same.tril(diagonal=-1).any(dim=1)
+
+
+def tapped(batch: Batch, kind: str, cosines: Tensor) -> Tensor:
+    """Lets the cosines pass through the batch's tap, if it has one."""
+    return cosines if batch.tap is None else batch.tap(kind, cosines)

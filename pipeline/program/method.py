@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -56,6 +56,58 @@ class Method:
         return dict(draw(num_classes, dim, generator))
 
     @cached_property
+    def logits(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+        """The class scores of a loss that is a classifier: (parameters, embeddings) -> (B, C)."""
+        return _with_options(self.loss_module.logits, self.loss_options)
+
+    @property
+    def surveys(self) -> Literal["never", "start", "epochs"]:
+        """When the loss looks at all rows at once."""
+        return getattr(self.loss_module, "SURVEYS", "never")
+
+    def survey(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        num_classes: int,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Let the loss look at all (N, *) rows of unit norm, if it wants to."""
+        if self.surveys == "never":
+            return {}
+        look = _with_options(self.loss_module.survey, self.loss_options)
+        return dict(look(rows, labels, weights, num_classes, generator))
+
+    def facts(self, parameters: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Collect what the loss has to say about a batch: () figures by name."""
+        if not hasattr(self.loss_module, "facts"):
+            return {}
+        return dict(_with_options(self.loss_module.facts, self.loss_options)(parameters, batch))
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether the loss runs under `torch.func.vmap`; if not, runs take turns."""
+        return getattr(self.loss_module, "BATCHED", True)
+
+    @property
+    def num_heads(self) -> int:
+        """How many heads a run trains."""
+        return getattr(self.selection_module, "HEADS", 1)
+
+    @cached_property
+    def exchange(self) -> Callable[[State, Batch, Tensor], tuple[Tensor, State]]:
+        """The part in a step of a selection with two heads."""
+        return _with_options(self.selection_module.exchange, self.select_options)
+
+    def turn(self, state: State, epoch: int) -> State:
+        """Tell the selection that an epoch begins, from 0."""
+        if not hasattr(self.selection_module, "turn"):
+            return state
+        turned: State = _with_options(self.selection_module.turn, self.select_options)(state, epoch)
+        return turned
+
+    @cached_property
     def start(self) -> Callable[[Tensor, Tensor, int, torch.Generator], State]:
         """The selection's look at the frozen features, before training."""
         return _with_options(self.selection_module.start, self.select_options)
@@ -95,8 +147,14 @@ class Method:
         """Whether the loss takes class confidences in place of labels."""
         return getattr(self.loss_module, "CONFIDENCES", False)
 
-    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, labels: Tensor, generator: torch.Generator, survey: dict[str, Tensor]
+    ) -> Tensor:
         """Draw one epoch of batches, (steps, B) row numbers, from (N,) labels on the CPU."""
+        if hasattr(self.loss_module, "sample"):
+            draw = _with_options(self.loss_module.sample, self.loss_options)
+            index: Tensor = draw(labels, self.batch_size, generator, survey)
+            return index
         if self.loss_module.SAMPLER == "balanced":
             return sampling.balanced(
                 labels, self.batch_size, generator, rows_per_class=self.rows_per_class

@@ -24,8 +24,10 @@ class AdamW:
         """
         self.parameters = parameters
         self.weight_decay = weight_decay
-        self._mean = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self._square = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.moments = {
+            name: {"mean": torch.zeros_like(value), "square": torch.zeros_like(value)}
+            for name, value in parameters.items()
+        }
 
     @torch.no_grad()
     def step(self, gradients: dict[str, Tensor], lr: Tensor, count: Tensor) -> None:
@@ -39,15 +41,18 @@ class AdamW:
         paused = torch.isnan(lr)
         if not bool(paused.any()):
             for name, value in self.parameters.items():
-                moments = self._mean[name], self._square[name]
-                self._update(value, *moments, gradients[name], lr, count)
+                self._update(value, *self._of(name), gradients[name], lr, count)
             return
         active = (~paused).nonzero()[:, 0]
         for name, value in self.parameters.items():
-            mean, square = self._mean[name], self._square[name]
+            mean, square = self._of(name)
             parts = value[active], mean[active], square[active]
             self._update(*parts, gradients[name][active], lr[active], count[active])
             value[active], mean[active], square[active] = parts
+
+    def _of(self, name: str) -> tuple[Tensor, Tensor]:
+        moments = self.moments[name]
+        return moments["mean"], moments["square"]
 
     def _update(
         self,

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from pipeline.choices import catalogue
+from pipeline.choices.assembly import method_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.program.fit import Fit, Schedule, fit
-from pipeline.train import method_of
+from pipeline.program.fit import Fit, fit
+from pipeline.program.schedule import Schedule
 
 METHODS = [
     name for name in dict.fromkeys([*RECIPES, *catalogue.entries("losses")]) if name != "none"
@@ -51,7 +52,7 @@ def labels_of_runs(true: Tensor) -> Tensor:
 
 
 def tensors(found: Fit, run: int) -> dict[str, Tensor]:
-    parts = {**found.head, **{f"loss.{name}": t for name, t in found.loss_parameters.items()}}
+    parts = {**found.head, **{f"loss.{name}": t for name, t in found.learned.items()}}
     state = found.selection[run]
     return {
         **{name: tensor[run] for name, tensor in parts.items()},
@@ -64,7 +65,7 @@ def tensors(found: Fit, run: int) -> dict[str, Tensor]:
 def test_the_balanced_sampler_gives_the_runs_epochs_of_different_length():
     sampled = method("contrastive")
     lengths = [
-        len(sampled.sample(labels, torch.Generator().manual_seed(0)))
+        len(sampled.sample(labels, torch.Generator().manual_seed(0), {}))
         for labels in labels_of_runs(clouds()[1])
     ]
     assert len(set(lengths)) > 1, "the test below would show too little"
@@ -140,7 +141,7 @@ def test_every_proxy_moves():
         fit(features, true[None], CLASSES, method("proxy-anchor"), schedule, [0])
         for schedule in (still, SCHEDULE)
     )
-    moved = end.loss_parameters["proxies"] - start.loss_parameters["proxies"]  # (1, C, D)
+    moved = end.learned["proxies"] - start.learned["proxies"]  # (1, C, D)
     assert (moved.norm(dim=-1) > 1e-3).all()
 
 

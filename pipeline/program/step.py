@@ -1,0 +1,133 @@
+"""One step of one run, from row numbers to a loss: fixed shapes, no host synchronisation.
+
+The training program maps `step` over its runs. Labels here are the given ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.program import heads, memory, sampling, trees
+from pipeline.program.batch import Batch, first_occurrences
+from pipeline.program.memory import Memory
+from pipeline.program.method import Method
+from pipeline.selection._state import State
+
+Tensors = dict[str, Tensor]
+Bank = tuple[Memory] | tuple[()]  # an empty tuple where nobody wants a memory
+
+
+class Moment(NamedTuple):
+    """One run between two steps.
+
+    Attributes:
+        head: its parameters; with a leading axis of 2 where the selection trains two.
+        learned: the loss's own parameters; the same.
+        state: of the selection.
+        bank: the memory, if there is one.
+        survey: what the loss knows about all rows.
+        labels: (N,) int64, as given.
+    """
+
+    head: Tensors
+    learned: Tensors
+    state: State
+    bank: Bank
+    survey: Tensors
+    labels: Tensor
+
+
+class Stepped(NamedTuple):
+    """What a step leaves behind.
+
+    Attributes:
+        loss: () with its graph.
+        state: of the selection.
+        bank: with the batch in it, where it is a queue.
+        kept: () mean weight of the rows that were shown.
+    """
+
+    loss: Tensor
+    state: State
+    bank: Bank
+    kept: Tensor
+
+
+class Lesson(NamedTuple):
+    """What one head is to learn from: the loss's parameters and the batch as selected."""
+
+    learned: Tensors
+    batch: Batch
+
+
+def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Stepped:
+    """Compute one step's loss.
+
+    Args:
+        method: loss and selection.
+        features: (N, F).
+        now: the run.
+        index: (B,) row numbers, or `ABSENT`.
+    """
+    lessons, state = lessons_of(method, features, now, index)
+    loss = torch.stack([method.loss(*lesson) for lesson in lessons]).sum()
+    batch, bank = lessons[0].batch, now.bank
+    if bank and method.uses_queue:
+        bank = (memory.enqueue(bank[0], *batch[:4]),)
+    kept = batch.weights.sum() / _is_present(index).sum().clamp_min(1)
+    return Stepped(loss, state, bank, kept)
+
+
+def lessons_of(
+    method: Method, features: Tensor, now: Moment, index: Tensor
+) -> tuple[list[Lesson], State]:
+    """Embed a batch and let the selection weigh it; one lesson for each head."""
+    rows = index.clamp_min(0)
+    heads_of_run = _separate(now.head, method.num_heads)
+    embedded = [heads.embed(head, features[rows]) for head in heads_of_run]  # (B, D) each
+    shown = Batch(
+        embeddings=embedded[0].detach(),
+        labels=now.labels[rows],
+        rows=rows,
+        weights=_is_present(index).to(features.dtype),
+        memory=now.bank[0] if now.bank else None,
+        survey=now.survey or None,
+    )
+    learned = _separate(now.learned, method.num_heads)
+    if method.num_heads == 1:
+        batches, state = _selected(method, now.state, shown)
+    else:
+        batches, state = _exchanged(method, now.state, shown, learned, embedded)
+    parts = zip(learned, batches, embedded, strict=True)
+    return [Lesson(own, batch._replace(embeddings=rows)) for own, batch, rows in parts], state
+
+
+def _selected(method: Method, state: State, shown: Batch) -> tuple[list[Batch], State]:
+    chosen, state = method.select(state, shown)
+    if method.reads_confidences and chosen.confidences is not None:
+        # The confidences say already how much the row counts, and for which class.
+        chosen = chosen._replace(weights=shown.weights)
+    return [chosen], state
+
+
+def _exchanged(
+    method: Method, state: State, shown: Batch, learned: list[Tensors], embedded: list[Tensor]
+) -> tuple[list[Batch], State]:
+    scores = [
+        method.logits(own, rows).detach() for own, rows in zip(learned, embedded, strict=True)
+    ]
+    weights, state = method.exchange(state, shown, torch.stack(scores))  # (2, B)
+    return [shown._replace(weights=of_head) for of_head in weights], state
+
+
+def _separate(tensors: Tensors, count: int) -> list[Tensors]:
+    """Take the parameters of the heads apart; of one head they have no axis for it."""
+    return [tensors] if count == 1 else [trees.take(tensors, head) for head in range(count)]
+
+
+def _is_present(index: Tensor) -> Tensor:
+    """Mark the first occurrence of each row, (B,) bool: absent places and copies do not count."""
+    return (index != sampling.ABSENT) & first_occurrences(index)
