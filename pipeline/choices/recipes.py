@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.choices import catalogue
+from pipeline.choices import catalogue, library
 from pipeline.choices.catalogue import Value
 
 
@@ -41,7 +41,7 @@ RECIPES = {
         "PRISM as published: queue memory, raw class means, smoothed batch threshold.",
         "memory-contrastive",
         "prism-queue",
-        {"loss.divisor": "batch"},
+        {"loss.divisor": "batch", "select.noise_rate": "auto"},
     ),
     "smooth-proxy-anchor": Recipe(
         "Smooth Proxy-Anchor loss on out-of-fold class confidences.",
@@ -51,13 +51,45 @@ RECIPES = {
     "soft-orthogonal": Recipe(
         "Proxy-Anchor loss with proxies pushed towards orthogonality (our reconstruction).",
         "proxy-anchor",
-        options={"loss.orthogonality": 1.0},
+        options={"loss.orthogonality": 1.0, "loss.start": "orthogonal"},
+    ),
+    "multi-similarity-paper": Recipe(
+        "Multi-Similarity loss with the paper's constants in place of its code's.",
+        "multi-similarity",
+        options={"loss.beta": 50.0, "loss.base": 1.0},
     ),
     "curriculum": Recipe(
         "Proxy-Anchor loss on densely lying rows first, on all rows in the end (CurriculumNet).",
         "proxy-anchor",
         "curriculum",
     ),
+    "co-teaching": Recipe(
+        "Linear classifier; two heads pick each other's rows by small loss (Co-teaching).",
+        "softmax",
+        "co-teaching",
+    ),
+    "co-teaching-plus": Recipe(
+        "Co-teaching among the rows on which the two heads disagree (Co-teaching+).",
+        "softmax",
+        "co-teaching-plus",
+    ),
+    "co-teaching-t": Recipe(
+        "Co-teaching with the normalised softmax, a classifier with a temperature.",
+        "normalized-softmax",
+        "co-teaching",
+    ),
+    "f-correction": Recipe(
+        "Linear classifier whose cross-entropy knows how labels turn wrong (F-correction).",
+        "forward-correction",
+    ),
+}
+
+# What `dml list losses` shows beside the recipes: a family of names, none of which is listed.
+FAMILIES = {
+    "pml:NAME": Recipe(
+        "Any loss of PyTorch Metric Learning by the name of its class; needs the extra pml.",
+        "pml:NAME",
+    )
 }
 
 
@@ -65,6 +97,8 @@ def recipe(name: str) -> Recipe:
     """Finds a recipe, or makes one of a bare loss; raises InputError with close names otherwise."""
     if name in RECIPES:
         return RECIPES[name]
+    if library.is_member(name):
+        return Recipe("A loss of pytorch-metric-learning.", name)
     losses = catalogue.entries("losses")
     if name in losses:
         return Recipe(losses[name].summary, name)

@@ -14,7 +14,7 @@ matter here; the weighted mean over rows. All our choice.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -27,10 +27,40 @@ BATCH_SIZE = 64
 
 
 def parameters(
-    num_classes: int, embedding_dim: int, generator: torch.Generator
+    num_classes: int,
+    embedding_dim: int,
+    generator: torch.Generator,
+    *,
+    start: Literal["random", "orthogonal", "kaiming"] = "random",
 ) -> dict[str, Tensor]:
-    """Draws the proxies: {"proxies": (C, D) float32}."""
-    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+    """Draws the proxies: {"proxies": (C, D) float32}.
+
+    Args:
+        num_classes: C.
+        embedding_dim: D.
+        generator: on the CPU.
+        start: "random" unit vectors; "orthogonal" ones where C <= D; or "kaiming", by fan-out.
+    """
+    return {"proxies": _proxies.draw_proxies(num_classes, embedding_dim, generator, start)}
+
+
+def logits(
+    parameters: dict[str, Tensor],
+    embeddings: Tensor,
+    *,
+    temperature: Annotated[float, "above 0"] = 0.05,
+) -> Tensor:
+    """Computes class scores, the cosines divided by the temperature.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        embeddings: (B, D) unit norm.
+        temperature: as in `loss`.
+
+    Returns:
+        (B, C) float.
+    """
+    return _proxies.cosines(embeddings, parameters["proxies"]) / temperature
 
 
 def loss(
@@ -51,6 +81,6 @@ def loss(
     Returns:
         () float; rows of weight 0 get no gradient.
     """
-    logits = _proxies.cosines(batch.embeddings, parameters["proxies"]) / temperature  # (B, C)
-    value = _proxies.softmax_loss(logits, batch.labels, batch.weights)
+    scores = logits(parameters, batch.embeddings, temperature=temperature)  # (B, C)
+    value = _proxies.softmax_loss(scores, batch.labels, batch.weights)
     return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

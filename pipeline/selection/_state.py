@@ -37,6 +37,24 @@ def weigh(state: State, batch: Batch) -> Batch:
     return batch._replace(weights=batch.weights * state.weights[batch.rows])
 
 
+def note(known: Tensor, rows: Tensor, present: Tensor, values: Tensor) -> Tensor:
+    """Writes what a batch has shown of its rows into what is known of all rows.
+
+    Args:
+        known: (N,) float.
+        rows: (B,) int64 row numbers; no two present ones are equal.
+        present: (B,) bool; the others leave no trace.
+        values: (B,) float or bool.
+
+    Returns:
+        (N,) of the dtype of `known`.
+    """
+    # Rows that are absent from the batch write to a spare place behind the others.
+    place = torch.where(present, rows, known.shape[0])
+    spare = torch.cat([known, known[:1]])
+    return spare.index_copy(0, place, values.to(known.dtype))[: known.shape[0]]
+
+
 def drop_lowest(scores: Tensor, noise_rate: Tensor) -> Tensor:
     """Gives weight 0 to the int(noise_rate * N) rows of lowest score and 1 to the others.
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.choices.catalogue import Entry
-from pipeline.program.batch import Batch
 from pipeline.program import memory as banks
+from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
 from pipeline.selection._state import State
 
@@ -53,11 +53,30 @@ def start(
 
 
 def refresh(entry: Entry, state: State, labels: Tensor, progress: float) -> State:
-    """Refreshes with random embeddings; a selection may have nothing to refresh."""
+    """Begins an epoch, of 20, with random embeddings; a selection may have nothing to do then."""
+    if hasattr(entry.load(), "turn"):
+        state = entry.load().turn(state, round(20 * progress))
     if not hasattr(entry.load(), "refresh"):
         return state
     embeddings = unit_rows(len(labels), DIM, 9).float()
     return entry.load().refresh(state, embeddings, labels, CLASSES, progress)
+
+
+def draw_logits(seed: int = 0) -> Tensor:
+    """What two heads say of a batch, (2, B, C)."""
+    return 2 * torch.randn(2, BATCH, CLASSES, generator=generator(seed))
+
+
+def select(
+    entry: Entry, state: State, batch: Batch, logits: Tensor | None = None
+) -> tuple[Batch, State]:
+    """The batch as the selection weighs it; where it trains two heads, weights are (2, B)."""
+    module = entry.load()
+    if getattr(module, "HEADS", 1) == 1:
+        return module.select(state, batch)
+    weights, state = module.exchange(state, batch, draw_logits() if logits is None else logits)
+    assert weights.shape == (2, len(batch.rows))
+    return batch._replace(weights=weights), state
 
 
 def make_queue(seed: int) -> Memory:
@@ -100,7 +119,7 @@ def test_weights_and_scores_of_all_rows_stay_between_0_and_1(entry):
         state = refresh(entry, state, labels, epoch / 2)
         assert_valid(state, N)
         for step in range(3):
-            batch, state = entry.load().select(state, make_batch(labels, 10 * epoch + step))
+            batch, state = select(entry, state, make_batch(labels, 10 * epoch + step))
             assert_valid(state, N)
             assert ((batch.weights >= 0) & (batch.weights <= 1)).all()
             if batch.confidences is not None:
@@ -117,7 +136,7 @@ def test_select_only_lowers_weights_and_changes_nothing_but_weights_and_confiden
     state = start(entry, features, labels)
     for step in range(4):
         given = make_batch(labels, step, has_memory)
-        batch, state = entry.load().select(state, given)
+        batch, state = select(entry, state, given)
         assert (batch.weights <= given.weights).all()
         assert_same(batch._replace(weights=given.weights, confidences=given.confidences), given)
 
@@ -130,7 +149,7 @@ def test_nothing_that_it_is_given_is_changed_in_place(entry):
     before = state.weights.clone(), state.scores.clone()
     batch = make_batch(labels, 0)
     weights = batch.weights.clone()
-    entry.load().select(state, batch)
+    select(entry, state, batch)
     refresh(entry, state, labels, 1.0)
     assert_same((features, labels), kept)
     assert_same((state.weights, state.scores, batch.weights), (*before, weights))
@@ -159,32 +178,38 @@ def test_the_global_random_state_is_left_alone(entry):
 def test_the_names_of_the_classes_do_not_change_the_weights(entry):
     features, labels, _ = noisy_classes(N, 0)
     new_name = torch.randperm(CLASSES, generator=generator(5))
+    logits = draw_logits()
     given = make_batch(labels, 1)
     renamed = given._replace(
         labels=new_name[given.labels],
         memory=given.memory._replace(labels=new_name[given.memory.labels]),
     )
     results = []
-    for names, batch in ((labels, given), (new_name[labels], renamed)):
+    for names, batch, scores in (
+        (labels, given, logits),
+        (new_name[labels], renamed, logits[..., new_name.argsort()]),
+    ):
         state = refresh(entry, start(entry, features, names), names, 0.5)
-        selected, state = entry.load().select(state, batch)
+        selected, state = select(entry, state, batch, scores)
         results.append((state.weights, state.scores, selected.weights))
     assert_same(*results)
 
 
 @every_selection
 def test_absent_rows_do_not_decide_about_the_others(entry):
-    """Changing the embeddings and labels of rows of weight 0 changes nothing for the rest."""
+    """Changing embeddings, labels and logits of rows of weight 0 changes nothing for the rest."""
     features, labels, _ = noisy_classes(N, 0)
-    state = start(entry, features, labels)
+    state = refresh(entry, start(entry, features, labels), labels, 1.0)
     given = make_batch(labels, 1)
     is_absent = given.weights == 0
     changed = given._replace(
         embeddings=torch.where(is_absent[:, None], -given.embeddings, given.embeddings),
         labels=torch.where(is_absent, 0, given.labels),
     )
-    first, state_1 = entry.load().select(state, given)
-    second, state_2 = entry.load().select(state, changed)
+    logits = draw_logits()
+    other_logits = torch.where(is_absent[:, None], draw_logits(1), logits)
+    first, state_1 = select(entry, state, given, logits)
+    second, state_2 = select(entry, state, changed, other_logits)
     assert_same(first.weights, second.weights)
     assert_same(state_1, state_2)
 
@@ -192,31 +217,35 @@ def test_absent_rows_do_not_decide_about_the_others(entry):
 @every_selection
 @pytest.mark.parametrize("has_memory", [True, False])
 def test_three_runs_at_once_select_as_three_runs_one_by_one(entry, has_memory):
-    module = entry.load()
     states, separate, batches = [], [], []
+    logits = [draw_logits(run) for run in range(3)]
     for run in range(3):
         features, labels, _ = noisy_classes(N, run)
-        states.append(start(entry, features, labels, seed=run))
+        state = start(entry, features, labels, seed=run)
+        states.append(refresh(entry, state, labels, run / 2))
         batches.append([make_batch(labels, 10 * run + step, has_memory) for step in range(3)])
 
     def stack(trees: list) -> object:
         return torch.utils._pytree.tree_map(lambda *leaves: torch.stack(leaves), *trees)
 
-    def step(state, embeddings, labels, index, weights, memory):
+    def step(state, embeddings, labels, index, weights, memory, logits):
         batch = Batch(embeddings, labels, index, weights, memory if has_memory else None)
-        batch, state = module.select(state, batch)
+        batch, state = select(entry, state, batch, logits)
         return batch.weights, batch.confidences if batch.confidences is not None else (), state
 
     stacked = stack(states)
     for number in range(3):
         separate = [
-            module.select(state, run[number]) for state, run in zip(states, batches, strict=True)
+            select(entry, state, run[number], scores)
+            for state, run, scores in zip(states, batches, logits, strict=True)
         ]
         states = [state for _, state in separate]
         given = [run[number] for run in batches]
         tensors = [torch.stack([getattr(b, name) for b in given]) for name in Batch._fields[:4]]
         memory = stack([b.memory if has_memory else make_queue(0) for b in given])
-        weights, confidences, stacked = torch.func.vmap(step)(stacked, *tensors, memory)
+        weights, confidences, stacked = torch.func.vmap(step)(
+            stacked, *tensors, memory, torch.stack(logits)
+        )
         assert_same(weights, torch.stack([batch.weights for batch, _ in separate]))
         if separate[0][0].confidences is not None:
             assert_same(confidences, torch.stack([batch.confidences for batch, _ in separate]))
@@ -239,7 +268,7 @@ def test_classes_without_rows_are_finite(entry):
     features, labels, _ = noisy_classes(N, 0)
     state = start(entry, features, labels, num_classes=CLASSES + 5)
     assert_valid(state, N)
-    batch, state = entry.load().select(state, make_batch(labels, 0))
+    batch, state = select(entry, state, make_batch(labels, 0))
     assert_valid(state, N)
     assert batch.weights.isfinite().all()
 
