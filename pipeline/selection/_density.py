@@ -5,6 +5,7 @@ Distances are formed in tiles, so nothing of size n x n is held for a large clas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -85,6 +86,25 @@ def three_groups(values: Tensor) -> Tensor:
         return torch.zeros_like(values)
     first, second = _best_cuts(distinct.double().cpu(), counts.double().cpu())
     group: Tensor = 2 - (place >= first).long() - (place >= second).long()
+    return group
+
+
+def groups_by_share(values: Tensor, first: float, second: float) -> Tensor:
+    """Divides numbers into three by rank: the highest share in group 0, the next in 1, the rest 2.
+
+    Equal numbers are in one group, the higher of those that they could be in.
+
+    Args:
+        values: (n,), n at least 1.
+        first: share of group 0, in (0, 1).
+        second: share of group 1, in (0, 1 - first).
+
+    Returns:
+        (n,) int64 in 0..2.
+    """
+    ordered = values.sort(descending=True).values
+    high, low = (ordered[math.ceil(share * len(values)) - 1] for share in (first, first + second))
+    group: Tensor = 2 - (values >= high).long() - (values >= low).long()
     return group
 
 

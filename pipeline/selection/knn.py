@@ -11,9 +11,10 @@ the first of them, and not at all for each other: they show the same image. A ro
 one in its class, its copies apart, cannot be judged and is kept (s = 1).
 
 Source: kNN denoising, Galanakis, VISAPP 2024, as in the author's released code (threshold 0.5,
-k = 200, features of the epoch before). Departures, our choice: the frozen features, so that rows
-are judged once; k = min(50, median class size) unless given, for fine-grained classes are smaller
-than 200.
+k = 200, features of the epoch before: `neighbours=200`, `space=head`). Departures, our choice: the
+frozen features by default, so that rows are judged once and not by a head that has learned from
+what was kept; also with `space=head` they judge before the first epoch; k = min(50, median class
+size) unless given, for fine-grained classes are smaller than 200.
 """
 
 from __future__ import annotations
@@ -50,17 +51,42 @@ def start(
         neighbours: k, at least 1, or "auto"; where there are fewer different rows, all of them.
         threshold: score in [0, 1] below which a row is dropped.
     """
-    first = first_copies(features)
-    if isinstance(neighbours, str):
-        neighbours = _usual_neighbours(labels)
-    scores = label_shares(functional.normalize(features, dim=1), labels, first, neighbours)
-    scores = torch.where(_is_alone(labels, first, num_classes), 1.0, scores)
-    weights = (scores >= threshold).to(scores.dtype)
-    return State(weights, scores, 1 - weights.mean(), {})
+    rows, first = functional.normalize(features, dim=1), first_copies(features)
+    return _judge(rows, labels, num_classes, first, neighbours, threshold)
+
+
+def refresh(
+    state: State,
+    embeddings: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    progress: float,
+    *,
+    neighbours: Annotated[int, "at least 1"] | Literal["auto"] = "auto",
+    threshold: Annotated[float, "at least 0, at most 1"] = 0.5,
+    space: Literal["frozen", "head"] = "frozen",
+) -> State:
+    """Scores all rows anew by their neighbours in the head's space, if that is wanted.
+
+    Args:
+        state: from `start`.
+        embeddings: (N, D) unit norm, of the epoch before.
+        labels: (N,) int64, as given.
+        num_classes: C.
+        progress: share of the training that is done, in [0, 1]; at 0 the head has learned nothing.
+        neighbours: as in `start`.
+        threshold: as in `start`.
+        space: where neighbours are sought, "frozen" (the features, once) or "head".
+    """
+    if space == "frozen" or progress == 0:
+        return state
+    return _judge(
+        embeddings, labels, num_classes, state.extras["first_copies"], neighbours, threshold
+    )
 
 
 def select(state: State, batch: Batch) -> tuple[Batch, State]:
-    """Weighs the batch's rows as all rows were weighed before training."""
+    """Weighs the batch's rows as all rows were weighed last."""
     return weigh(state, batch), state
 
 
@@ -86,6 +112,22 @@ def label_shares(rows: Tensor, labels: Tensor, first: Tensor, neighbours: int) -
         own = (found == labels[part, None]).sum(dim=1)
         shares.append(own.to(rows.dtype) / most)
     return torch.cat(shares)
+
+
+def _judge(
+    rows: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    first: Tensor,
+    neighbours: int | str,
+    threshold: float,
+) -> State:
+    """Makes the state from unit rows (N, F), with the first copy (N,) of each."""
+    k = _usual_neighbours(labels) if isinstance(neighbours, str) else neighbours
+    scores = label_shares(rows, labels, first, k)
+    scores = torch.where(_is_alone(labels, first, num_classes), 1.0, scores)
+    weights = (scores >= threshold).to(scores.dtype)
+    return State(weights, scores, 1 - weights.mean(), {"first_copies": first})
 
 
 def _usual_neighbours(labels: Tensor) -> int:

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.measures import label_posterior
 from pipeline.program.batch import Batch
-from pipeline.selection import _posterior, _ranking, _von_mises_fisher
+from pipeline.selection import _ranking, _von_mises_fisher
 from pipeline.selection._state import State, weigh
 
 
@@ -104,15 +105,15 @@ def _log_scores(
     Below 0; exactly 0 for rows that are alone in their class.
     """
     totals = weights.new_zeros(num_classes).index_add(0, labels, weights)  # (C,)
-    sums = _posterior.class_sums(rows, labels, weights, num_classes)  # (C, F)
+    sums = label_posterior.class_sums(rows, labels, weights, num_classes)  # (C, F)
     lengths = sums.norm(dim=1) / totals.clamp_min(1e-12)
     kappa = _von_mises_fisher.concentrations(lengths, totals, rows.shape[1], is_shared=is_shared)
     offset = _von_mises_fisher.log_normaliser(kappa, rows.shape[1])
     offset = (offset - offset.max()).to(rows.dtype)  # (C,), free of what all classes share
     parts = []
-    for similarity, y, is_unknown in _posterior.tiles(rows, labels, weights, num_classes):
+    for similarity, y, is_unknown in label_posterior.tiles(rows, labels, weights, num_classes):
         logits = kappa * similarity + offset
-        parts.append(_posterior.own_log_share(logits, y, is_unknown))
+        parts.append(label_posterior.own_log_share(logits, y, is_unknown))
     return torch.cat(parts) / kappa.median()
 
 

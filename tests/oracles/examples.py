@@ -85,3 +85,16 @@ def plain(rows: Batch | Memory) -> pairs.Rows:
         np.asarray(rows.rows),
         np.asarray(rows.weights),
     )
+
+
+def noisy_classes(
+    seed: int, noise_rate: float, rows: int = 600, classes: int = 8
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gaussian classes, labels flipped to any other: features, given labels, which flipped."""
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.arange(rows) % classes
+    centres = torch.randn(classes, 24, generator=generator)
+    features = centres[true] + 0.7 * torch.randn(rows, 24, generator=generator)
+    is_flipped = torch.rand(rows, generator=generator) < noise_rate
+    other = (true + torch.randint(1, classes, (rows,), generator=generator)) % classes
+    return features, torch.where(is_flipped, other, true), is_flipped

@@ -1,7 +1,8 @@
-"""kNN label share, PRISM with von Mises-Fisher classes, and the density curriculum."""
+"""kNN label share, and PRISM with von Mises-Fisher classes."""
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp
 
 import numpy as np
@@ -11,19 +12,17 @@ from scipy.special import ive
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.choices import recipes
+from pipeline.measures import label_posterior
+from pipeline.measures.detection import detection
 from pipeline.selection import (
-    _density,
-    _posterior,
     _von_mises_fisher,
-    curriculum,
     knn,
     prism,
     prism_vmf,
 )
 
 from . import baselines_selection as oracle
-from .examples import at_angles, unit_rows
+from .examples import at_angles, noisy_classes, unit_rows
 
 SEEDS = range(4)
 near = pytest.approx
@@ -38,19 +37,6 @@ def random_rows(seed: int, num_classes: int = 6, rows: int = 40) -> tuple[Tensor
     features = unit_rows(rows, 5, generator)
     features[20], features[21] = features[3], features[3]
     return features, labels
-
-
-def noisy_classes(
-    seed: int, noise_rate: float, rows: int = 600, classes: int = 8
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gaussian classes, labels flipped to any other: features, given labels, which flipped."""
-    generator = torch.Generator().manual_seed(seed)
-    true = torch.arange(rows) % classes
-    centres = torch.randn(classes, 24, generator=generator)
-    features = centres[true] + 0.7 * torch.randn(rows, 24, generator=generator)
-    is_flipped = torch.rand(rows, generator=generator) < noise_rate
-    other = (true + torch.randint(1, classes, (rows,), generator=generator)) % classes
-    return features, torch.where(is_flipped, other, true), is_flipped
 
 
 def test_label_shares_of_five_rows_by_hand():
@@ -114,6 +100,30 @@ def test_rows_that_are_all_copies_and_rows_alone_in_their_class_are_kept():
     assert state.scores[:2].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_neighbours_in_the_heads_space_judge_anew_after_the_first_epoch(seed):
+    """The published form. Copies are those of the features, whatever the head makes of them."""
+    features, labels = random_rows(seed)
+    embeddings = functional.normalize(random_rows(seed + 9)[0] + features, dim=1)
+    embeddings[20], embeddings[21] = embeddings[3], embeddings[3]
+    before = knn.start(features, labels, 6, NOT_USED, neighbours=7)
+    look = partial(knn.refresh, before, embeddings, labels, 6, neighbours=7, threshold=0.4)
+    after = look(0.1, space="head")
+    given = np.asarray(embeddings), np.asarray(labels)
+    expected = [oracle.label_share(i, *given, 7) for i in range(len(labels))]
+    assert after.scores.tolist() == near(expected, abs=1e-12)
+    assert after.weights.tolist() == [float(score >= 0.4) for score in expected]
+    assert look(0.0, space="head") is before
+    assert look(0.1) is before
+
+
+def test_planted_wrong_labels_rank_below_right_ones_with_200_neighbours_too():
+    features, labels, is_flipped = noisy_classes(0, 0.3)  # 75 rows a class
+    for neighbours in ("auto", 200):
+        scores = knn.start(features, labels, 8, NOT_USED, neighbours=neighbours).scores
+        assert detection(np.asarray(scores), is_flipped.numpy(), is_flipped.numpy()).auc > 0.95
+
+
 @pytest.mark.parametrize("dim", [64, 256, 512, 1280])
 def test_the_logarithm_of_the_bessel_function_is_close_to_scipys(dim):
     """Where scipy's value is a float: log I = log ive + kappa."""
@@ -124,6 +134,27 @@ def test_the_logarithm_of_the_bessel_function_is_close_to_scipys(dim):
     ours = _von_mises_fisher.log_bessel(dim / 2 - 1, torch.from_numpy(kappa)).numpy()
     error = np.abs(ours - np.log(scaled) - kappa)
     assert error.max() < (3e-3 if dim < 512 else 4e-4)
+
+
+@pytest.mark.parametrize(
+    ("order", "kappa", "expected"),
+    [
+        (31, 1, -99.571974575165503),
+        (31, 50, 37.712266816608242),
+        (31, 5000, 4994.7263805695265),
+        (255, 1, -1338.4636556005421),
+        (255, 100, -154.55739702711972),
+        (255, 5000, 4988.3207486457086),
+        (639, 1, -3935.9486252726539),
+        (639, 300, -256.97590181270355),
+        (1023, 50, -2777.760274119282),
+        (1023, 4000, 3864.8015382054093),
+    ],
+)
+def test_the_logarithm_of_the_bessel_function_is_close_to_mpmaths(order, kappa, expected):
+    """log(besseli(order, kappa)) of mpmath at 40 digits, also where no float holds I itself."""
+    found = _von_mises_fisher.log_bessel(order, torch.tensor(float(kappa), dtype=torch.float64))
+    assert found.item() == near(expected, rel=0, abs=2.8e-3 if order == 31 else 3.4e-4)
 
 
 def test_concentrations_by_hand():
@@ -167,7 +198,7 @@ def test_vmf_scores_do_not_depend_on_the_tiles(monkeypatch, concentration):
     rows, labels = random_rows(0)
     options = {"noise_rate": 0.2, "concentration": concentration}
     whole = prism_vmf.start(rows, labels, 6, NOT_USED, **options).scores
-    monkeypatch.setattr(_posterior, "_TILE", 7)
+    monkeypatch.setattr(label_posterior, "_TILE", 7)
     torch.testing.assert_close(prism_vmf.start(rows, labels, 6, NOT_USED, **options).scores, whole)
 
 
@@ -195,104 +226,3 @@ def test_vmf_scores_of_many_dimensions_do_not_underflow():
         state = prism_vmf.start(features, labels, 3, NOT_USED, concentration=concentration)
         assert (state.scores[:4] < state.scores[4:].min()).all()
         assert (state.scores[:4] > 0).all()
-
-
-def test_density_of_four_rows_by_hand():
-    """Rows at 0, 10, 30, 180. Of the 16 sorted distances element int(0.6 * 16) = 9 is the pair
-    (0, 30): 4 zeros, then (0, 10), (10, 30), (0, 30) twice each. Closer are the pairs (0, 10) and
-    (10, 30): densities 1, 2, 1, 0."""
-    assert _density.densities(at_angles([0, 10, 30, 180]), 0.6).tolist() == [1, 2, 1, 0]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("share", [0.3, 0.6, 1.0])
-@pytest.mark.parametrize("rows", [1, 2, 3, 30])
-def test_densities_equal_the_loops_whole_and_in_tiles(seed, share, rows, monkeypatch):
-    unit = unit_rows(rows, 4, torch.Generator().manual_seed(seed))
-    expected = oracle.densities(np.asarray(unit), share)
-    assert _density.densities(unit, share).tolist() == expected
-    for elements in (1, 70, 200):
-        monkeypatch.setattr(_density, "_TILE_ELEMENTS", elements)
-        assert _density.densities(unit, share).tolist() == expected
-
-
-@pytest.mark.parametrize("place", [0, 1, 499, 500, 777, 999])
-def test_the_nth_smallest_of_tiles_is_that_of_the_sorted_values(place):
-    values = torch.rand(1000, generator=torch.Generator().manual_seed(0)) ** 8 * 4
-    values[:100] = 0
-    values[500:600] = values[500]
-    tiles = values.view(8, 125)
-    found = _density.nth_smallest(lambda: iter(tiles), place)
-    assert found == values.sort().values[place]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("size", [3, 5, 12, 40])
-def test_three_groups_equal_the_best_of_all_cuts(seed, size):
-    generator = torch.Generator().manual_seed(seed)
-    values = (20 * torch.rand(size, generator=generator) ** 2).long()
-    expected = oracle.three_groups(values.tolist())
-    found = _density.three_groups(values)
-    assert found.tolist() == expected
-    assert found.bincount(minlength=3).sum() == size
-
-
-def test_fewer_than_three_different_values_are_one_group():
-    assert _density.three_groups(torch.tensor([5, 5, 1, 1])).tolist() == [0, 0, 0, 0]
-    assert _density.three_groups(torch.tensor([3])).tolist() == [0]
-
-
-def start_curriculum(features: Tensor, labels: Tensor, **options: float) -> Tensor:
-    return curriculum.start(features, labels, int(labels.max()) + 1, NOT_USED, **options)
-
-
-def test_planted_outliers_are_in_the_last_subset_and_score_lowest():
-    """Two classes of 30 rows each around their centre, 4 of which lie far out."""
-    generator = torch.Generator().manual_seed(0)
-    centres = functional.normalize(torch.randn(2, 16, generator=generator), dim=1)
-    labels = torch.arange(60) % 2
-    features = centres[labels] + 0.1 * torch.randn(60, 16, generator=generator)
-    features[:8] = functional.normalize(torch.randn(8, 16, generator=generator), dim=1)
-    state = start_curriculum(features, labels)
-    assert (state.extras["subset"][:8] == 2).all()
-    assert (state.scores[:8] < state.scores[8:].min()).all()
-    assert (state.scores <= 1).all()
-
-
-def test_small_classes_and_classes_of_copies_are_in_the_first_subset_as_a_whole():
-    features, labels, _ = noisy_classes(0, 0.0, rows=96)  # 12 rows a class
-    labels[labels == 3] = torch.tensor([3] * 11 + [4])  # now 11, and 13
-    features[labels == 5] = features[5].clone()
-    state = start_curriculum(features, labels)
-    for number in range(8):
-        is_whole = not state.extras["subset"][labels == number].any()
-        assert is_whole == (number in (3, 5))
-        assert bool((state.scores[labels == number] == 1).all()) == is_whole
-    everything = start_curriculum(features, labels, smallest_class=14)
-    assert not everything.extras["subset"].any()
-
-
-def test_the_order_of_the_rows_does_not_change_their_subsets():
-    features, labels, _ = noisy_classes(1, 0.3)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))
-    whole = start_curriculum(features, labels).extras["subset"]
-    moved = start_curriculum(features[order], labels[order]).extras["subset"]
-    assert torch.equal(moved, whole[order])
-
-
-@pytest.mark.parametrize(
-    ("progress", "weights"),
-    [(0.0, [1, 0, 0]), (0.33, [1, 0, 0]), (1 / 3, [1, 0.5, 0]), (2 / 3, [1, 0.5, 0.5])],
-)
-def test_the_subsets_enter_in_three_stages(progress, weights):
-    features, labels, _ = noisy_classes(1, 0.3)
-    state = start_curriculum(features, labels)
-    assert torch.equal(state.weights, (state.extras["subset"] == 0).float())
-    later = curriculum.refresh(state, features, labels, 8, progress)
-    assert torch.equal(later.weights, torch.tensor(weights)[state.extras["subset"]])
-    assert later.scores is state.scores
-
-
-def test_the_recipe_curriculum_is_proxy_anchor_in_stages():
-    recipe = recipes.recipe("curriculum")
-    assert (recipe.loss, recipe.selection) == ("proxy-anchor", "curriculum")

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.selection import _posterior, prism
+from pipeline.measures import label_posterior
+from pipeline.selection import prism
 from pipeline.selection._state import State, drop_lowest
 
 from . import prism as oracle
@@ -21,7 +22,7 @@ near = pytest.approx
 SIX_ROWS, SIX_LABELS = at_angles([0, 0, 90, 90, 90, 0]), torch.tensor([0, 0, 0, 1, 1, 1])
 
 
-def start(rows: Tensor, labels: Tensor, num_classes: int, **options: float) -> State:
+def start(rows: Tensor, labels: Tensor, num_classes: int, **options: float | str) -> State:
     return prism.start(rows, labels, num_classes, torch.Generator(), **options)
 
 
@@ -47,6 +48,14 @@ def test_six_rows_by_hand_in_one_pass():
     assert state.weights.tolist() == [1, 1, 0, 1, 1, 0]
 
 
+def test_six_rows_by_hand_in_the_published_form():
+    """Raw means, scale 1. Row 0: the others of class 0 have cosines 1 and 0, average 1/2; class 1
+    has 0, 0, 1, average 1/3. Row 2: 0 and 0; class 1 has 1, 1, 0, average 2/3."""
+    state = start(SIX_ROWS, SIX_LABELS, 2, noise_rate=1 / 3, scale=1.0, passes=1, centres="raw")
+    right, wrong = 1 / (1 + exp(1 / 3 - 1 / 2)), 1 / (1 + exp(2 / 3))
+    assert state.scores.tolist() == near([right, right, wrong, right, right, wrong], abs=1e-12)
+
+
 def test_six_rows_by_hand_in_two_passes():
     """From the second pass on centres are the kept rows' (1,0) and (0,1): a right row has cosines 1
     and 0, P = 1 / (1 + e^-2); a wrong row 0 and 1, P = 1 / (1 + e^2)."""
@@ -57,13 +66,69 @@ def test_six_rows_by_hand_in_two_passes():
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("passes", [1, 2, 3])
+@pytest.mark.parametrize("centres", ["unit", "raw"])
 @pytest.mark.parametrize(("noise_rate", "scale"), [(0.0, 16.0), (0.2, 16.0), (0.3, 1.0)])
-def test_the_scores_equal_the_loops(seed, passes, noise_rate, scale):
+def test_the_scores_equal_the_loops(seed, passes, noise_rate, scale, centres):
+    """With raw centres the loops average the cosines to the rows of each class, one by one."""
     rows, labels = random_rows(seed)
-    state = start(rows, labels, 6, noise_rate=noise_rate, scale=scale, passes=passes)
-    scores, kept = oracle.full(np.asarray(rows), np.asarray(labels), 6, noise_rate, scale, passes)
+    options = {"noise_rate": noise_rate, "scale": scale, "passes": passes, "centres": centres}
+    state = start(rows, labels, 6, **options)
+    given = np.asarray(rows), np.asarray(labels), 6, noise_rate, scale, passes
+    scores, kept = oracle.full(*given, centres == "unit")
     np.testing.assert_allclose(state.scores, scores, rtol=0, atol=1e-10)
     assert state.weights.bool().tolist() == kept
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("centres", ["unit", "raw"])
+@pytest.mark.parametrize(
+    ("noise_rate", "dropped"), [(0.0, 0), (0.02, 0), (0.025, 1), (0.999, 39), (1.0, 40)]
+)
+def test_rates_that_drop_no_row_or_every_row_leave_the_scores_finite(
+    noise_rate, dropped, passes, centres
+):
+    rows, labels = random_rows(0)
+    state = start(rows, labels, 6, noise_rate=noise_rate, passes=passes, centres=centres)
+    assert (state.weights == 0).sum() == dropped
+    assert ((state.scores >= 0) & (state.scores <= 1)).all()
+    refreshed = prism.refresh(state, rows, labels, 6, 1.0, passes=passes, centres=centres)
+    assert (refreshed.weights == 0).sum() == dropped
+    assert refreshed.scores.isfinite().all()
+
+
+@pytest.mark.parametrize("num_classes", [1, 4])
+def test_among_rows_of_one_class_no_label_is_doubted(num_classes):
+    rows, _ = random_rows(0)
+    state = start(rows, torch.full((40,), num_classes - 1), num_classes)
+    assert state.noise_rate == 0
+    assert state.weights.tolist() == [1] * 40
+    assert state.scores.tolist() == near([1] * 40)
+
+
+@pytest.mark.parametrize("centres", ["unit", "raw"])
+def test_classes_without_rows_change_nothing(centres):
+    """Labels 0, 1, 2, ... and 3, 8, 13, ... of 40 classes give the same scores."""
+    rows, labels = random_rows(1)
+    scores = start(rows, labels, 6, noise_rate=0.2, centres=centres).scores
+    gaps = start(rows, 5 * labels + 3, 40, noise_rate=0.2, centres=centres).scores
+    torch.testing.assert_close(gaps, scores)
+
+
+@pytest.mark.parametrize("centres", ["unit", "raw"])
+def test_the_order_of_the_rows_does_not_change_their_scores(centres):
+    rows, labels = random_rows(2)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    whole = start(rows, labels, 6, centres=centres)
+    moved = start(rows[order], labels[order], 6, centres=centres)
+    torch.testing.assert_close(moved.scores, whole.scores[order])
+    torch.testing.assert_close(moved.noise_rate, whole.noise_rate)
+
+
+def test_identical_rows_are_finite_and_only_as_many_as_asked_for_are_dropped():
+    rows, labels = at_angles([30] * 20), torch.arange(20) % 4
+    state = start(rows, labels, 4, noise_rate=0.3)
+    assert state.scores.tolist() == near([0.25] * 20)
+    assert (state.weights == 0).sum() == 6
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])
@@ -96,11 +161,13 @@ def test_a_second_pass_does_not_harm_small_classes(rows_per_class, noise_rate):
     assert purity[1] > purity[0] - 0.02
 
 
-def test_the_scores_do_not_depend_on_the_tiles(monkeypatch):
+@pytest.mark.parametrize("centres", ["unit", "raw"])
+def test_the_scores_do_not_depend_on_the_tiles(monkeypatch, centres):
     rows, labels = random_rows(0)
-    whole = start(rows, labels, 6, noise_rate=0.2).scores
-    monkeypatch.setattr(_posterior, "_TILE", 7)
-    torch.testing.assert_close(start(rows, labels, 6, noise_rate=0.2).scores, whole)
+    whole = start(rows, labels, 6, noise_rate=0.2, centres=centres).scores
+    monkeypatch.setattr(label_posterior, "_TILE", 7)
+    tiled = start(rows, labels, 6, noise_rate=0.2, centres=centres).scores
+    torch.testing.assert_close(tiled, whole)
 
 
 def test_features_of_any_length_are_scored_by_direction():
