@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cache.errors import DiskFullError, DmlError, InputError
+from cache.errors import DiskFullError, InputError
 from pipeline.choices import catalogue
+from pipeline.choices.values import parse_recall
+from pipeline.output.faults import INTERRUPTED, explain
 from pipeline.output.terminal import note, show, stage
 from pipeline.runs import workspace
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -234,18 +234,51 @@ def evaluate(
     """
     recall_at = parse_recall(recall)
 
-    from cache import FeatureStore
     from pipeline.evaluate import evaluate_run
     from pipeline.output.present import evaluation_json, evaluation_note, evaluation_table
-    from pipeline.runs.record import Run
+    from pipeline.runs.opening import open_run
 
-    chosen = Run.open(run or workspace.latest("run"))
-    recorded = Path(chosen.record["store"]["path"])
-    source = store or (recorded if recorded.exists() else workspace.latest("store"))
-    opened = FeatureStore.open(source)
+    chosen, opened = open_run(run, store)
     found = evaluate_run(chosen, opened, recall_at=recall_at, device=device)
     show(as_json, evaluation_json(chosen, found), [evaluation_table(found)])
     note(f"{chosen.path}: {evaluation_note(found)}")
+
+
+@app.command()
+def probe(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run. Default: the latest.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The feature store. Default: the one it was trained on.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="Points in time, first and last epoch included.")] = 9,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show how much of a loss's weight falls on wrongly labelled pairs, over training.
+
+    Trains the run once more, seed for seed, and looks at the gradient by every pair's cosine. The
+    run needs labels that are known to be wrong: train it with --noise.
+
+    Examples:
+
+    [bold]dml probe[/]
+
+    [bold]dml probe dml-out/runs/contrastive --points 5[/]
+    """
+    if points < 2:
+        raise InputError(f"--points {points}: expected a whole number of at least 2")
+    from pipeline.output.present import PROBE_NOTE, probe_table
+    from pipeline.probe import probe as measure
+    from pipeline.runs.opening import open_run
+
+    chosen, opened = open_run(run, store)
+    with stage(f"training {chosen.settings.loss} again") as progress:
+        found = measure(opened, chosen.settings, points=points, device=device, progress=progress)
+    facts = {"run": str(chosen.path), "moments": [asdict(moment) for moment in found]}
+    show(as_json, facts, [probe_table(found)])
+    note(f"{chosen.path}: {PROBE_NOTE}")
 
 
 @app.command(name="list")
@@ -333,17 +366,6 @@ def demo(
     show(as_json, demo_json(rows, NOISE), demo_lines(rows, NOISE))
 
 
-def parse_recall(text: str) -> tuple[int, ...]:
-    """Read the K of Recall@K: whole numbers of at least 1, sorted, each once."""
-    try:
-        values = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        values = [0]
-    if values[0] < 1:
-        raise InputError(f"--recall {text!r}: expected whole numbers of at least 1, as in 1,2,4,8")
-    return tuple(values)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -360,20 +382,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(f"dml: {text}")
         return code
     return 0
-
-
-def explain(error: BaseException) -> tuple[int, str]:
-    """Find the exit code and the line for an error."""
-    # Typer's usage errors have one base, which is public only through its subclass.
-    usage_error: type[Exception] = typer.BadParameter.__mro__[2]
-    if isinstance(error, KeyboardInterrupt | typer.Abort):  # older Typer turns one into the other
-        return INTERRUPTED, "interrupted; nothing half-finished is left, run the same command again"
-    if isinstance(error, usage_error):
-        return 2, str(error.format_message())  # type: ignore[attr-defined]
-    if isinstance(error, DmlError):
-        return 2, str(error)
-    first_line = str(error).partition("\n")[0]
-    return 1, f"unexpected {type(error).__name__}: {first_line}: --debug shows where; please report"
 
 
 def run() -> None:

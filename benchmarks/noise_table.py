@@ -1,14 +1,17 @@
 """Claim: under label noise, methods that doubt labels beat methods that trust them.
 
 Trains methods x noise rates x seeds on one feature store and prints Recall@1 (percent, mean and
-95 % interval over seeds) at the last epoch, beside the untrained features. Noise is drawn anew per
-seed; queries and gallery keep their true labels; noise rates are estimated, not given, unless a
-method needs them (prism-parity). All seeds of a cell train as one batched program.
+95 % interval over seeds) at the last epoch, beside the untrained features. A method is a recipe, a
+loss, or LOSS+SELECTION; by default every recipe, every loss and every selection is there. All have
+one budget: the same head, epochs and learning rates. Noise is drawn anew per seed; queries and
+gallery keep their true labels; noise rates are estimated, not given. All seeds of a cell train as
+one batched program.
 
     uv run python benchmarks/noise_table.py --store grocery.zarr
 
 writes benchmarks/results/noise_table.json: command, versions, hardware, every seed's figures. The
-file is written after every cell, and cells that it holds already are not measured again.
+file is written after every cell, and cells that it holds already are not measured again; each
+carries the revision that measured it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ import numpy as np
 import torch
 
 from cache import FeatureStore
+from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
+from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
 from pipeline.labels import training_labels
 from pipeline.measures import metrics
@@ -35,15 +40,8 @@ from pipeline.program.fit import fit
 from pipeline.protocol import Split, split
 from pipeline.runs import provenance
 
-METHODS = (
-    "contrastive",
-    "multi-similarity",
-    "proxy-anchor",
-    "memory-contrastive",
-    "prism-parity",
-    "prism",
-    "smooth-proxy-anchor",
-)
+# A loss for the selections that no recipe has.
+COMPANION = "memory-contrastive"
 RATES = (0.0, 0.2, 0.5)
 
 
@@ -60,7 +58,7 @@ def main() -> None:
     store = FeatureStore.open(arguments.store).describe()
     report = {
         "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python " + " ".join(sys.argv),
+        "command": "uv run python benchmarks/noise_table.py --store grocery.zarr",
         "store": {name: value for name, value in store.items() if name != "path"},
         "protocol": roles.protocol,
         "seeds": arguments.seeds,
@@ -70,21 +68,34 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cells = finished_cells(arguments.out, report)
-    for method in arguments.methods.split(","):
+    revision = report["environment"]["git"]
+    for method in arguments.methods.split(",") if arguments.methods else every_method():
         for rate in RATES:
             if any((cell["method"], cell["rate"]) == (method, rate) for cell in cells):
                 continue
-            settings = Settings(loss=method, noise=f"symmetric:{rate}", epochs=arguments.epochs)
-            if method == "prism-parity":
-                settings = settings.replaced(options={"select.noise_rate": rate})
+            loss, _, selection = method.partition("+")
+            settings = Settings(
+                loss=loss,
+                selection=selection or None,
+                noise=f"symmetric:{rate}",
+                epochs=arguments.epochs,
+            )
             cell = measure(settings.check(), values, everything, roles, arguments.seeds)
-            cells.append({"method": method, "rate": rate, **cell})
+            cells.append({"method": method, "rate": rate, "git": revision, **cell})
             print(
                 f"{method} {rate}: {show(cell['recall@1'])} ({cell['seconds']} s)", file=sys.stderr
             )
             text = json.dumps({**report, "cells": cells}, indent=1)
             arguments.out.write_text(text + "\n", encoding="utf-8")
     print(table(untrained, cells))
+
+
+def every_method() -> list[str]:
+    """List the recipes, the losses without one, and the selections without one."""
+    used = {recipe.selection for recipe in RECIPES.values()}
+    rest = [name for name in catalogue.entries("selection") if name not in used]
+    names = [*RECIPES, *catalogue.entries("losses"), *(f"{COMPANION}+{name}" for name in rest)]
+    return [name for name in dict.fromkeys(names) if name != "none"]
 
 
 def finished_cells(path: Path, report: dict[str, object]) -> list[dict[str, object]]:
@@ -153,8 +164,12 @@ def table(untrained: dict[str, float], cells: list[dict[str, object]]) -> str:
     lines.append("|---" * (len(RATES) + 1) + "|")
     raw = f"{100 * untrained['recall@1']:.1f}"
     lines.append(f"| untrained | {' | '.join([raw] * len(RATES))} |")
-    for method in dict.fromkeys(cell["method"] for cell in cells):
-        row = [show(cell["recall@1"]) for cell in cells if cell["method"] == method]
+    rows = {cell["method"]: {} for cell in cells}
+    for cell in cells:
+        rows[cell["method"]][cell["rate"]] = cell["recall@1"]
+    by_hardest = sorted(rows, key=lambda method: -float(np.mean(rows[method].get(RATES[-1], 0))))
+    for method in by_hardest:
+        row = [show(rows[method][rate]) if rate in rows[method] else "" for rate in RATES]
         lines.append(f"| {method} | {' | '.join(row)} |")
     return "\n".join(lines)
 
@@ -163,7 +178,7 @@ def parse() -> argparse.Namespace:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--store", type=Path, default=Path("features.zarr"))
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", help="separated by commas; default: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=asdict(Settings())["epochs"])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/noise_table.json"))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache.errors import InputError
 from cache.store import FeatureStore
 from pipeline.embed import pick_device
 from pipeline.measures.metrics import Retrieval, evaluate
 from pipeline.program import heads
 from pipeline.protocol import Split, split
+from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
 
 UNTRAINED = "untrained"
@@ -51,12 +51,7 @@ def evaluate_run(
     Raises:
         InputError: the store is not the one that the run was trained on.
     """
-    trained_on, found = run.record["store"]["fingerprint"], store.fingerprint.digest()
-    if trained_on != found:
-        raise InputError(
-            f"{run.path} was trained on a store with fingerprint {trained_on[:12]}, {store.path} "
-            f"has {found[:12]}: give the right --store ({run.record['store']['path']})"
-        )
+    refuse_other_store(run, store)
     features = store.read()
     roles = split(features.rows, run.settings.protocol)
     target = pick_device(device)

@@ -44,3 +44,21 @@ def training_labels(roles: Split, settings: Settings) -> TrainingLabels:
         return TrainingLabels(used, classes, given != true if known else None, None)
     noisy = NoiseSpec.parse(settings.noise).apply(used, len(classes), settings.seed)
     return TrainingLabels(noisy, classes, present[noisy] != true, float((noisy != used).mean()))
+
+
+def true_classes(roles: Split) -> Rows:
+    """Number the true class of every training row as `training_labels` numbers the labels.
+
+    For measuring alone: neither a loss nor a selection is shown them. A true class that no given
+    label has gets a number of its own behind the others.
+
+    Returns:
+        (N,) int64.
+    """
+    given, true = roles.given[roles.train], roles.true[roles.train]
+    known = np.unique(given)
+    strange = np.setdiff1d(true, known)
+    order = np.concatenate([known, strange])
+    number = np.empty(order.max() + 1, dtype=np.int64)
+    number[order] = np.arange(len(order))
+    return number[true]

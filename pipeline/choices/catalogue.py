@@ -93,13 +93,15 @@ class Entry:
         summary: its docstring's first line.
         options: by keyword.
         functions: names of its public functions.
+        objects: keywords that take an object, which nobody can type.
     """
 
     kind: Kind
     name: str
     summary: str
     options: Mapping[str, Option]
-    functions: frozenset[str]
+    functions: frozenset[str] = frozenset()
+    objects: frozenset[str] = frozenset()
 
     def load(self) -> ModuleType:
         """Imports the entry's module."""
@@ -108,6 +110,11 @@ class Entry:
     def check(self, options: Mapping[str, Value]) -> None:
         """Refuses options that the entry lacks, of another type, or out of range."""
         for name, value in options.items():
+            if name in self.objects:
+                raise InputError(
+                    f"option {name} of {self.name} takes an object: only options that are numbers, "
+                    f"words, true or false can be set here ({', '.join(self.options) or 'none'})"
+                )
             if name not in self.options:
                 raise unknown(f"option of {self.name}", name, self.options)
             self.options[name].check(value, f"option {name} of {self.name}")

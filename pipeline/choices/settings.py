@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cache.errors import InputError
-from pipeline.choices import catalogue
-from pipeline.choices.catalogue import Value
+from pipeline.choices import catalogue, library
+from pipeline.choices.catalogue import Entry, Value
 from pipeline.choices.recipes import Recipe, recipe
 from pipeline.choices.values import parse_value
 from pipeline.corruption import NoiseSpec
@@ -99,23 +99,13 @@ class Settings:
         chosen = self.recipe
         selection = catalogue.find("selection", chosen.selection)
         if chosen.loss is not None:
-            loss = catalogue.find("losses", chosen.loss)
-            loss.check(self.options_of("loss"))
+            loss = library.find_loss(chosen.loss)
+            _check_options("loss", loss, self.options_of("loss"))
             if "exchange" in selection.functions and "logits" not in loss.functions:
                 raise _needs_a_classifier(selection.name, loss.name)
         elif self.options_of("loss"):
             raise InputError(f"--loss {self.loss} trains nothing and takes no loss options")
-        selection.check(self.options_of("select"))
-        missing = [
-            option.name
-            for option in selection.options.values()
-            if option.is_required and option.name not in self.options_of("select")
-        ]
-        if missing:
-            raise InputError(
-                f"selection {selection.name} needs --set select.{missing[0]}=VALUE: "
-                "it has no default"
-            )
+        _check_options("select", selection, self.options_of("select"))
         if self.noise is not None:
             NoiseSpec.parse(self.noise)
         return self
@@ -169,6 +159,17 @@ def _check_group(key: str) -> None:
     group, is_dotted, _ = key.partition(".")
     if not is_dotted or group not in _GROUPS:
         raise catalogue.unknown("group of options", group, _GROUPS)
+
+
+def _check_options(group: str, entry: Entry, given: Mapping[str, Value]) -> None:
+    """Refuse options that do not fit, and the lack of one without a default."""
+    entry.check(given)
+    for name, option in entry.options.items():
+        if option.is_required and name not in given:
+            kind = {"loss": "loss", "select": "selection"}[group]
+            raise InputError(
+                f"{kind} {entry.name} needs --set {group}.{name}=VALUE: it has no default"
+            )
 
 
 def _needs_a_classifier(selection: str, loss: str) -> InputError:

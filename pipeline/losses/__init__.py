@@ -15,12 +15,13 @@ A loss module defines
   every later epoch, at the head's embeddings;
 - optionally `sample(labels, batch_size, generator, survey, *, ...) -> (steps, B)`: its own batches
   of row numbers (-1 = absent place), with `SAMPLER = "own"`;
+- optionally `BATCHED = False`: it cannot run under `torch.func.vmap`, so runs take turns;
 - optionally `facts(parameters, batch, *, ...)`: figures for the record, as () tensors; they are
   averaged over tiles of all rows, before and after training, and it may refuse to train.
 
 The keyword-only arguments are the loss's options (`--set loss.margin=0.2`), each number with its
 range as in `scale: Annotated[float, "above 0"]`; the docstring's first line is what
-`dml list losses` prints. Every function is pure and of fixed shape, so it runs under
-`torch.func.vmap`. A row of weight 0 counts as absent. Files that start with `_` are shared
-mathematics, not losses.
+`dml list losses` prints. `loss` is pure and of fixed shape, so it runs under `torch.func.vmap`, and
+its cosines pass through `batch.tap`, where `dml probe` reads their gradient. A row of weight 0
+counts as absent. Files that start with `_` are shared mathematics, not losses.
 """

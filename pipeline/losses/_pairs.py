@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.program.batch import Batch
+from pipeline.program.batch import Batch, tapped
 from pipeline.program.memory import Memory
 
 
@@ -25,17 +25,24 @@ class Pairs(NamedTuple):
     negative: Tensor
 
 
+def in_float32(values: Tensor) -> Tensor:
+    """Raises half precision to float32, in which losses compute; wider types stay as they are."""
+    return values.float() if values.dtype.itemsize < 4 else values
+
+
 def pairs_of(batch: Batch, references: Batch | Memory) -> Pairs:
     """Pairs each row of the batch with each reference, never a sample with itself.
 
     Identity goes by row number, never by similarity: an exact duplicate under another row number
     is a pair. The anchor's own weight is left to `anchor_mean`, so that it enters once; together a
-    pair weighs the product of its two rows' weights (our choice).
+    pair weighs the product of its two rows' weights (our choice). Half-precision embeddings are
+    raised to float32.
     """
-    similarity = batch.embeddings @ references.embeddings.T  # (B, M)
+    similarity = in_float32(batch.embeddings) @ in_float32(references.embeddings).T  # (B, M)
+    similarity = tapped(batch, "batch" if isinstance(references, Batch) else "memory", similarity)
     is_other = batch.rows[:, None] != references.rows[None, :]
     is_same_class = batch.labels[:, None] == references.labels[None, :]
-    weight = is_other * references.weights[None, :]
+    weight = is_other * references.weights[None, :].to(similarity.dtype)
     return Pairs(similarity, weight * is_same_class, weight * ~is_same_class)
 
 
@@ -49,8 +56,7 @@ def log1p_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
         weights: same shape, in [0, 1], constant for the gradient.
         dim: the dimension that is summed.
     """
-    tiny = torch.finfo(exponents.dtype).tiny
-    terms = torch.where(weights > 0, exponents + weights.clamp_min(tiny).log(), -torch.inf)
+    terms = _weighted(exponents, weights)
     one = torch.zeros_like(terms.narrow(dim, 0, 1))
     return torch.logsumexp(torch.cat([terms, one], dim=dim), dim=dim)
 
@@ -66,11 +72,16 @@ def log_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
         weights: same shape, in [0, 1], constant for the gradient.
         dim: the dimension that is summed.
     """
-    tiny = torch.finfo(exponents.dtype).tiny
     is_empty = ~(weights > 0).any(dim=dim)
-    terms = torch.where(weights > 0, exponents + weights.clamp_min(tiny).log(), -torch.inf)
-    terms = terms.masked_fill(is_empty.unsqueeze(dim), 0.0)
+    terms = _weighted(exponents, weights).masked_fill(is_empty.unsqueeze(dim), 0.0)
     return torch.logsumexp(terms, dim=dim).masked_fill(is_empty, 0.0)
+
+
+def _weighted(exponents: Tensor, weights: Tensor) -> Tensor:
+    """Brings the weights of exponentials into the exponents: -inf where the weight is 0."""
+    weights = weights.to(exponents.dtype)
+    logs = weights.clamp_min(torch.finfo(exponents.dtype).tiny).log()
+    return torch.where(weights > 0, exponents + logs, -torch.inf)
 
 
 def distances(similarity: Tensor) -> Tensor:
@@ -105,5 +116,6 @@ def anchor_mean(terms: Tensor, weights: Tensor, *, divisor: str = "kept") -> Ten
         divisor: "kept" divides by the sum of the weights; "batch" by B, as published code does
             even after rows were rejected.
     """
+    weights = weights.to(terms.dtype)
     count = weights.sum() if divisor == "kept" else torch.ones_like(weights).sum()
     return (weights * terms).sum() / count.clamp_min(1e-12)

@@ -6,9 +6,10 @@
 S_ij = cosine of embeddings i and j; P_i, N_i = positives and negatives of row i; n = number of rows
 that count. An empty mean is 0.
 
-Source: Yi, Lei, Li 2014, arXiv 1407.4979; the form per anchor is that of General Pair Weighting
-(Wang et al., CVPR 2019, arXiv 1904.06627). Departures: a partner's weight multiplies inside the
-means, which divide by the sum of the weights, our choice; samples are told apart by row number.
+Source: Yi, Lei, Li 2014, arXiv 1407.4979 (from memory, as are the constants); the form per anchor
+is that of General Pair Weighting (Wang et al., CVPR 2019, arXiv 1904.06627, from memory).
+Departures, our choice: a partner's weight multiplies inside the means, which divide by the sum of
+the weights; samples are told apart by row number.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ S_ik = cosine of embeddings i and k; P_i, N_i = positives and negatives of row i
 are constants for the gradient, so it is not the derivative of the value. n counts the rows that
 have both positives and negatives; the others are left out.
 
-Source: Sun et al., CVPR 2020, arXiv 2002.10857; defaults for fine-grained retrieval. Departures:
-a partner's weight multiplies its exponential, the anchor's weight its term, our choice; samples are
+Source: Sun et al., CVPR 2020, arXiv 2002.10857 (from memory); formula as in
+pytorch-metric-learning, defaults for fine-grained retrieval (for faces 256 and 0.25). Departures,
+our choice: a partner's weight multiplies its exponential, the anchor's weight its term; samples are
 told apart by row number.
 """
 

@@ -5,11 +5,13 @@
 For row i as the query, h_l+ = its positives in bin l, H_l+ and H_l = its positives and all its
 partners in bins 0..l, N_i+ = its positives. Bins are centred on bins + 1 points from 0 to 4, the
 range of squared distances of unit vectors; a pair lies in the two bins beside it, shared linearly.
-n counts the rows that have a positive; a term with H_l = 0 is 0.
+n counts the rows that have a positive; a term with H_l = 0 is 0. Where every distance lies on a
+centre of its own the average precision is exact; elsewhere a pair's two halves have two ranks, and
+more bins do not undo that.
 
-Source: Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019, and the authors' released code. Departures: a
-partner's weight multiplies its share in the histograms, the query's weight its term, our choice;
-samples are told apart by row number.
+Source: Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019 (from memory), and the authors' released code.
+Departures, our choice: a partner's weight multiplies its share in the histograms, the query's
+weight its term; samples are told apart by row number.
 """
 
 from __future__ import annotations

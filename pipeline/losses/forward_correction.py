@@ -33,7 +33,7 @@ from torch import Tensor
 
 from pipeline.losses import _classifier, _proxies, _transition
 from pipeline.measures.label_posterior import estimate_noise_rate
-from pipeline.program.batch import Batch
+from pipeline.program.batch import Batch, tapped
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 64
@@ -106,7 +106,7 @@ def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
     Returns:
         () float; rows of weight 0 get no gradient.
     """
-    scores = logits(parameters, batch.embeddings)  # (B, C)
+    scores = tapped(batch, "proxies", logits(parameters, batch.embeddings))  # (B, C)
     if batch.survey is None:
         return _proxies.softmax_loss(scores, batch.labels, batch.weights)
     if "transition" in batch.survey:

@@ -13,7 +13,8 @@ for itself, all positives against all negatives,
 over the n rows that have both.
 
 Source: Song, Xiang, Jegelka, Savarese, CVPR 2016, arXiv 1511.06452; the form by anchors is that of
-Hermans, Beyer, Leibe 2017, arXiv 1703.07737. Departures: the papers have no `scale`; unit vectors
+Hermans, Beyer, Leibe 2017, arXiv 1703.07737 (both from memory; formulas and margin as in
+pytorch-metric-learning). Departures: the papers have no `scale`; unit vectors
 are at most 2 apart, where it makes the sums follow the nearest negatives, and without it the head
 ends below the untrained features (16 is our choice, on the Grocery set's val split); a pair weighs
 the product of its rows' weights, a negative's weight multiplies its exponential, our choice;

@@ -9,7 +9,8 @@ distance-weighted distribution over the anchor's negatives nearer than `farthest
 points on the unit sphere of dimension d. It is constant for the gradient. An anchor without such a
 negative has only its positive part.
 
-Source: Wu, Manmatha, Smola, Kraehenbuehl, ICCV 2017, arXiv 1706.07567. Departures: the paper draws
+Source: Wu, Manmatha, Smola, Kraehenbuehl, ICCV 2017, arXiv 1706.07567 (from memory); formula and
+constants as in pytorch-metric-learning. Departures: the paper draws
 one negative per positive pair from q_a; here is the expectation over that draw, in the sum and in
 A, so the loss is deterministic and its gradient varies less (our choice: a loss has no generator).
 The paper's regulariser of beta (nu, 0 by default) is left out. A pair weighs the product of its

@@ -9,10 +9,11 @@ positive j where S_ij < max over negatives of S_ik + epsilon. Then, over the kep
 An anchor without positives or without negatives keeps no pair and adds 0; n counts it all the same.
 
 Source: Wang, Han, Huang, Dong, Scott, CVPR 2019, arXiv 1904.06627. Formula and mining as in the
-authors' released code (base = 0.5, beta = 40 there; the paper prints base = 1, beta = 50).
-Departures: samples are told apart by row number, not by similarity; a
-partner's weight multiplies its exponential and the anchor's weight its term, our choice; n is the
-sum of the weights, which is the published B where all weights are 1.
+authors' released code (base = 0.5, beta = 40 there, and the defaults here, our choice; the paper
+prints base = 1, beta = 50: recipe `multi-similarity-paper`). Departures, our choice: samples are
+told apart by row number, not by similarity, so that exact copies are positives; a partner's weight
+multiplies its exponential and the anchor's weight its term; n is the sum of the weights, which is
+the published B where all weights are 1.
 """
 
 from __future__ import annotations

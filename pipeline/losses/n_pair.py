@@ -6,12 +6,14 @@
 classes that have two samples. The rest of the batch is not used: `rows_per_class=2` gives the
 published batches, in which nothing is left over.
 
-Source: Sohn, NeurIPS 2016. Departures: the paper takes inner products of vectors of any norm and
-keeps the norms down by a regulariser; here they are cosines, which need a `scale` (4 is our choice,
-on the Grocery set's val split), and no regulariser. Which two samples of a class are its pair is
-not drawn but follows from the row numbers in the batch, mixed so that it changes from batch to
-batch (our choice: a loss has no generator, and the order of the rows must not matter). A pair's
-term weighs the product of its two rows' weights, a rival positive's weight multiplies its
+Source: Sohn, NeurIPS 2016 (from memory); formula as in pytorch-metric-learning. Departures: the
+paper takes inner products of vectors of any norm and keeps the norms down by a regulariser of
+weight 0.002. That form is not possible here, where every embedding has unit norm: these are
+cosines, which need a `scale` (4 is our choice, on the Grocery set's val split; at 1, the library's,
+the softmax is nearly flat), and there is nothing to regularise. Which two samples of a class are
+its pair is not drawn but follows from the row numbers in the batch, mixed so that it changes from
+batch to batch (our choice: a loss has no generator, and the order of the rows must not matter). A
+pair's term weighs the product of its two rows' weights, a rival positive's weight multiplies its
 exponential, our choice.
 """
 
@@ -47,12 +49,13 @@ def loss(
         () float; 0, with a gradient of 0, where fewer than two classes have a pair.
     """
     is_anchor, partner = choose_pairs(batch)
-    positives, weights = batch.embeddings[partner], batch.weights[partner]  # (B, D), (B,)
-    logits = scale * batch.embeddings @ positives.T  # (B, B): row i with the positive of row j
+    similarity = _pairs.pairs_of(batch, batch).similarity  # (B, B)
+    weights = batch.weights.to(similarity.dtype)
+    logits = scale * similarity[:, partner]  # (B, B): row i, the positive of row j
     is_rival = is_anchor[None, :] & (batch.labels[:, None] != batch.labels[None, :])
     excess = logits - logits.diagonal()[:, None]
-    terms = _pairs.log1p_sum_exp(excess, is_rival * weights[None, :], dim=1)
-    return _pairs.anchor_mean(terms, batch.weights * weights * is_anchor)
+    terms = _pairs.log1p_sum_exp(excess, is_rival * weights[partner][None, :], dim=1)
+    return _pairs.anchor_mean(terms, weights * weights[partner] * is_anchor)
 
 
 def choose_pairs(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -81,6 +81,6 @@ def loss(
     Returns:
         () float; rows of weight 0 get no gradient.
     """
-    scores = logits(parameters, batch.embeddings, temperature=temperature)  # (B, C)
-    value = _proxies.softmax_loss(scores, batch.labels, batch.weights)
+    similarity = _proxies.similarity_of(batch, parameters["proxies"])  # (B, C)
+    value = _proxies.softmax_loss(similarity / temperature, batch.labels, batch.weights)
     return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)

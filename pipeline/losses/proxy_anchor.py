@@ -6,18 +6,21 @@
 S_ip = cosine of embedding i and proxy p; P+ = classes present in the batch; C = all classes. A
 class that is absent from the batch has no attraction, but its proxy is still pushed away from every
 row. With `orthogonality` above 0 the mean squared cosine of two proxies is added, times that
-(recipe `soft-orthogonal`; see `_proxies.orthogonality` for its floor where C > D).
+(recipe `soft-orthogonal`). That mean can be 0 only where C <= D; beyond, it is at least
+(C - D) / (D (C - 1)), and random proxies are near that floor already: expect an effect with a
+hundred classes, next to none with thousands. A run's record has both figures.
 
 Source: Kim, Kim, Cho, Kwak, CVPR 2020, arXiv 2003.13911, and the authors' released code.
-Departures: unit-norm proxies at the start (the code draws Kaiming fan-out); a row's weight
+Departures: unit-norm proxies at the start (`start="kaiming"` is the code's); a row's weight
 multiplies its exponentials inside the logarithm, our choice. Soft orthogonality: Saberi-Movahed et
 al., 2023, arXiv 2306.13055; only the roles of its two terms are published in the text at hand, so
-unit-norm proxies, the mean over pairs and the strength are our reconstruction.
+unit-norm proxies, the mean over pairs, the strength and `start="orthogonal"` are our
+reconstruction.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -30,10 +33,21 @@ BATCH_SIZE = 180
 
 
 def parameters(
-    num_classes: int, embedding_dim: int, generator: torch.Generator
+    num_classes: int,
+    embedding_dim: int,
+    generator: torch.Generator,
+    *,
+    start: Literal["random", "orthogonal", "kaiming"] = "random",
 ) -> dict[str, Tensor]:
-    """Draws the proxies: {"proxies": (C, D) float32}."""
-    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+    """Draws the proxies: {"proxies": (C, D) float32}.
+
+    Args:
+        num_classes: C.
+        embedding_dim: D.
+        generator: on the CPU.
+        start: "random" unit vectors; "orthogonal" ones where C <= D; or "kaiming", by fan-out.
+    """
+    return {"proxies": _proxies.draw_proxies(num_classes, embedding_dim, generator, start)}
 
 
 def loss(
@@ -56,10 +70,26 @@ def loss(
     Returns:
         () float; rows of weight 0 get no gradient.
     """
-    similarity = _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C)
+    similarity = _proxies.similarity_of(batch, parameters["proxies"])  # (B, C)
     is_member = _proxies.membership(batch.labels, similarity.shape[1])
     weights = batch.weights[:, None]
     value = _proxies.proxy_anchor(
         similarity, weights * is_member, weights * ~is_member, scale=scale, margin=margin
     )
     return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)
+
+
+def facts(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
+) -> dict[str, Tensor]:
+    """Reports how orthogonal the proxies are, and their floor, where they are pushed apart.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: not used.
+        orthogonality: as in `loss`; with 0 there is nothing to report.
+    """
+    return _proxies.orthogonality_facts(parameters["proxies"], orthogonality)

@@ -16,7 +16,7 @@ mean over rows, our choice.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -29,10 +29,21 @@ BATCH_SIZE = 32
 
 
 def parameters(
-    num_classes: int, embedding_dim: int, generator: torch.Generator
+    num_classes: int,
+    embedding_dim: int,
+    generator: torch.Generator,
+    *,
+    start: Literal["random", "orthogonal", "kaiming"] = "random",
 ) -> dict[str, Tensor]:
-    """Draws the proxies: {"proxies": (C, D) float32}."""
-    return {"proxies": _proxies.unit_proxies(num_classes, embedding_dim, generator)}
+    """Draws the proxies: {"proxies": (C, D) float32}.
+
+    Args:
+        num_classes: C.
+        embedding_dim: D.
+        generator: on the CPU.
+        start: "random" unit vectors; "orthogonal" ones where C <= D; or "kaiming", by fan-out.
+    """
+    return {"proxies": _proxies.draw_proxies(num_classes, embedding_dim, generator, start)}
 
 
 def loss(
@@ -53,6 +64,22 @@ def loss(
     Returns:
         () float; rows of weight 0 get no gradient.
     """
-    distances = 2 - 2 * _proxies.cosines(batch.embeddings, parameters["proxies"])  # (B, C) squared
+    distances = 2 - 2 * _proxies.similarity_of(batch, parameters["proxies"])  # (B, C) squared
     value = _proxies.softmax_loss(-distances / temperature, batch.labels, batch.weights)
     return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)
+
+
+def facts(
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    *,
+    orthogonality: Annotated[float, "at least 0"] = 0.0,
+) -> dict[str, Tensor]:
+    """Reports how orthogonal the proxies are, and their floor, where they are pushed apart.
+
+    Args:
+        parameters: {"proxies": (C, D)}.
+        batch: not used.
+        orthogonality: as in `loss`; with 0 there is nothing to report.
+    """
+    return _proxies.orthogonality_facts(parameters["proxies"], orthogonality)

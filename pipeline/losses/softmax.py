@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import _classifier, _proxies
-from pipeline.program.batch import Batch
+from pipeline.program.batch import Batch, tapped
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 64
@@ -36,5 +36,5 @@ def logits(parameters: dict[str, Tensor], embeddings: Tensor) -> Tensor:
 
 def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
     """Computes the loss of one batch, () float; rows of weight 0 get no gradient."""
-    scores = logits(parameters, batch.embeddings)  # (B, C)
+    scores = tapped(batch, "proxies", logits(parameters, batch.embeddings))  # (B, C)
     return _proxies.softmax_loss(scores, batch.labels, batch.weights)

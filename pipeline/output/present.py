@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.choices.recipes import FAMILIES
 from pipeline.corruption import NoiseSpec
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.evaluate import Evaluation
     from pipeline.extract import ExtractReport
     from pipeline.measures.metrics import Retrieval
+    from pipeline.probe import Moment
     from pipeline.runs.record import Run
 
 
@@ -215,6 +217,27 @@ def extract_lines(report: ExtractReport) -> list[str]:
     return lines
 
 
+def probe_table(moments: Sequence[Moment]) -> Table:
+    """Lay out whose pairs a loss listened to over training, in percent."""
+    table = _table("epochs done", "pull", "wrong pairs", "push", "wrong pairs")
+    for moment in moments:
+        shares = (
+            moment.wrong_pull,
+            moment.wrong_positives,
+            moment.wrong_push,
+            moment.wrong_negatives,
+        )
+        table.add_row(str(moment.epoch), *map(percent, shares))
+    return table
+
+
+PROBE_NOTE = (
+    "pull: share of the loss's weight on pairs of one label that falls on pairs of different true "
+    "classes; push: of the weight on pairs of different labels, on pairs of one true class; wrong "
+    "pairs: the same shares with every pair alike; percent"
+)
+
+
 def catalogue_table(entries: Iterable[Entry]) -> Table:
     """List names with one line each and the options with their defaults."""
     table = Table("name", "what it is", "options", box=None, pad_edge=False, show_edge=False)
@@ -229,9 +252,12 @@ def catalogue_table(entries: Iterable[Entry]) -> Table:
 
 
 def recipe_table(recipes: Mapping[str, Recipe]) -> Table:
-    """List recipes with the loss and selection that they pair."""
-    table = Table("recipe", "what it is", "loss", "selection", box=None, pad_edge=False)
-    for name, recipe in recipes.items():
+    """List recipes with the loss and selection that they pair, then families of losses."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    for title in ("what it is", "loss", "selection"):
+        table.add_column(title)
+    for name, recipe in {**recipes, **FAMILIES}.items():
         parts = (recipe.summary, recipe.loss or "-", recipe.selection)
         table.add_row(Text(name, style="bold"), *parts)
     return table

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
         survey: what the loss's own `survey` has found in all rows; None where it has none.
         tap: what the cosines pass through on their way into the loss, as `tap(kind, cosines)`; the
             kind says what the rows are compared with: "batch" (B, B), "memory" (B, M) or "proxies"
-            (B, C) or (B, C, K). None in training; `dml probe` reads gradients there.
+            (B, C). None in training; `dml probe` reads gradients there.
     """
 
     embeddings: Tensor

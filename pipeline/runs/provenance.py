@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -14,15 +16,25 @@ _LIBRARIES = ("dml", "torch", "numpy", "zarr")
 
 def environment(device: torch.device) -> dict[str, object]:
     """Collect versions, hardware and the git revision of this program, if it has one."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": device.type,
-        "hardware": name or platform.machine(),
+        "hardware": name,
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {library: _version(library) for library in _LIBRARIES},
         "git": _git_revision(),
     }
+
+
+def _processor() -> str:
+    """Name the processor as Linux does, or as far as Python knows it elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
+    return platform.processor() or platform.machine()
 
 
 def _version(library: str) -> str | None:

@@ -76,7 +76,8 @@ def is_run(path: Path) -> bool:
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """Find a path for a new run: NAME, NAME-2, NAME-3, ..."""
+    """Find a path for a new run: NAME, NAME-2, NAME-3, ...; a colon is no name for a folder."""
+    name = name.replace(":", "-")
     path, number = folder / name, 1
     while path.exists():
         number += 1

@@ -6,8 +6,9 @@ module that has seen a wrong label learns to believe it, so in-sample confidence
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from cache.errors import InputError
 from pipeline.copies import first_copies
 from pipeline.program.optimiser import AdamW
 
-Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), w2 (K, H, C), b2 (K, C)
+Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), ..., the last w (K, H, C), b (K, C)
 _WEIGHT_DECAY = 1e-4
 _PATIENCE = 3  # epochs without a lower held-out loss
 _TILE = 4096
@@ -29,6 +30,7 @@ class Settings:
 
     folds: int
     epochs: int
+    depth: int
     hidden: int
     dropout: float
     lr: float
@@ -109,12 +111,21 @@ def train(
     return best
 
 
-def forward(models: Models, features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Compute logits (K, B, C) of features (K, B, F); `mask` (K, B, H) is the scaled dropout."""
-    hidden = functional.relu(features @ models["w1"] + models["b1"][:, None])
-    if mask is not None:
-        hidden = hidden * mask
-    return hidden @ models["w2"] + models["b2"][:, None]
+def forward(models: Models, features: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+    """Compute logits (K, B, C) of features (K, B, F).
+
+    Args:
+        models: the layers of K models.
+        features: (K, B, F).
+        masks: scaled dropout (K, B, H) of each hidden layer; empty = no dropout.
+    """
+    depth = len(models) // 2 - 1
+    values = features
+    for layer in range(1, depth + 1):
+        values = functional.relu(values @ models[f"w{layer}"] + models[f"b{layer}"][:, None])
+        if masks:
+            values = values * masks[layer - 1]
+    return values @ models[f"w{depth + 1}"] + models[f"b{depth + 1}"][:, None]
 
 
 def out_of_fold(models: Models, features: Tensor, fold: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,7 +134,7 @@ def out_of_fold(models: Models, features: Tensor, fold: Tensor) -> Iterator[tupl
     Yields:
         (T,) row numbers and their (T, C) logits.
     """
-    for k in range(models["b2"].shape[0]):
+    for k in range(len(models["b1"])):
         model = {name: tensor[k : k + 1].detach() for name, tensor in models.items()}
         for rows in torch.split(torch.where(fold == k)[0], _TILE):
             yield rows, forward(model, features[rows][None])[0]
@@ -133,8 +144,9 @@ def _training_loss(
     models: Models, batch: Tensor, labels: Tensor, settings: Settings, generator: torch.Generator
 ) -> Tensor:
     shape = (*labels.shape, settings.hidden)
-    kept = torch.rand(shape, generator=generator).to(batch.device) >= settings.dropout
-    logits = forward(models, batch, kept / (1 - settings.dropout))
+    kept = [torch.rand(shape, generator=generator) for _ in range(settings.depth)]
+    masks = [(each >= settings.dropout).to(batch.device) / (1 - settings.dropout) for each in kept]
+    logits = forward(models, batch, masks)
     return _cross_entropy(logits, labels) / labels.shape[1]
 
 
@@ -153,16 +165,14 @@ def _start(
     features: Tensor, num_classes: int, settings: Settings, generator: torch.Generator
 ) -> Models:
     """Draw K models, Kaiming-normal by fan-in."""
-    folds, hidden, num_features = settings.folds, settings.hidden, features.shape[1]
-    w1 = torch.randn(folds, num_features, hidden, generator=generator) * (2 / num_features) ** 0.5
-    w2 = torch.randn(folds, hidden, num_classes, generator=generator) * (1 / hidden) ** 0.5
-    prior = -torch.log(torch.tensor(float(max(num_classes - 1, 1))))
-    start = {
-        "w1": w1,
-        "b1": torch.zeros(folds, hidden),
-        "w2": w2,
-        "b2": prior.expand(folds, num_classes).clone(),
-    }
+    sizes = [features.shape[1], *[settings.hidden] * settings.depth, num_classes]
+    start = {}
+    for layer, (wide, narrow) in enumerate(pairwise(sizes), start=1):
+        gain = 2 if layer <= settings.depth else 1  # a rectifier follows, or the output
+        drawn = torch.randn(settings.folds, wide, narrow, generator=generator)
+        start[f"w{layer}"] = drawn * (gain / wide) ** 0.5
+        start[f"b{layer}"] = torch.zeros(settings.folds, narrow)
+    start[f"b{settings.depth + 1}"] -= torch.log(torch.tensor(float(max(num_classes - 1, 1))))
     return {name: tensor.to(features.device).requires_grad_() for name, tensor in start.items()}
 
 

@@ -5,7 +5,7 @@ A row's weight multiplies its term; the terms are divided by the sum of the weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import exp, log, sqrt
 
 import numpy as np
@@ -63,13 +63,13 @@ def soft_triple(
     rows: Array,
     labels: Labels,
     weights: Array,
-    centres: Array,
+    centres: Sequence[Array],
     scale: float,
     gamma: float,
     margin: float,
     tau: float,
 ) -> float:
-    """CE(scale (S_c - margin [c = y])) + tau R, with all centres (C, K, D)."""
+    """CE(scale (S_c - margin [c = y])) + tau R, with centres (K_c, D) of each class."""
     terms = []
     for row, label in zip(rows, labels, strict=True):
         similarity = [class_similarity(row, own, gamma) for own in centres]
@@ -86,17 +86,16 @@ def class_similarity(row: Array, centres: Array, gamma: float) -> float:
     return sum(q * s for q, s in zip(shares, cosines, strict=True)) / sum(shares)
 
 
-def centre_distance(centres: Array) -> float:
-    """1 / (C K (K - 1)) of the sum over classes and k < l of sqrt(2 + 1e-5 - 2 cos)."""
-    num_classes, num_centres, _ = centres.shape
-    if num_centres == 1:
-        return 0.0
+def centre_distance(centres: Sequence[Array]) -> float:
+    """Mean over classes of 1 / (K_c (K_c - 1)) sum_{k < l} sqrt(2 + 1e-5 - 2 cos)."""
     total = 0.0
     for own in centres:
-        for k in range(num_centres):
-            for other in range(k + 1, num_centres):
-                total += sqrt(2 + 1e-5 - 2 * cosine(own[k], own[other]))
-    return total / (num_classes * num_centres * (num_centres - 1))
+        count = len(own)
+        for k in range(count):
+            for other in range(k + 1, count):
+                distance = sqrt(2 + 1e-5 - 2 * cosine(own[k], own[other]))
+                total += distance / (count * (count - 1))
+    return total / len(centres)
 
 
 def squared_cosines(proxies: Array) -> float:

@@ -7,7 +7,7 @@ the anchor's sums. Two rows with one row number are one sample and never a pair.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, log
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,20 @@ def contrastive_sum(anchors: Rows, references: Rows, threshold: float) -> float:
 def contrastive(batch: Rows, threshold: float, divisor: str = "kept") -> float:
     """The cosine form, over the batch; divided by the kept rows or by all rows."""
     return contrastive_sum(batch, batch, threshold) / _count(batch, divisor)
+
+
+def contrastive_euclidean(batch: Rows, positive_margin: float, negative_margin: float) -> float:
+    """mean of [D - m_p]_+ over positives + mean of [m_n - D]_+ over negatives, of terms above 0."""
+    sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
+    for i in range(len(batch.labels)):
+        for cosine, weight, is_same_class in _partners(batch, i, batch):
+            distance = sqrt(max(2 - 2 * cosine, 0.0))
+            distance = distance if distance > 1e-7 else 0.0
+            term = distance - positive_margin if is_same_class else negative_margin - distance
+            if term > 0:
+                sums[is_same_class][0] += batch.weights[i] * weight * term
+                sums[is_same_class][1] += batch.weights[i] * weight
+    return sum(total / count for total, count in sums.values() if count)
 
 
 def memory_contrastive(

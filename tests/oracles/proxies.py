@@ -48,35 +48,55 @@ def smooth(confidence: float, position: float, sharpness: float) -> float:
     return 1 / (1 + exp(-sharpness * (confidence - position)))
 
 
+def members(row: Array, label: int, position: float, positives: str) -> list[int]:
+    """The classes that a row with these confidences (C,) is a member of."""
+    sure = [p for p, c in enumerate(row) if c >= position]
+    if positives == "argmax":
+        return [int(row.argmax())] if row.max() > 0 else []
+    if positives == "given-and-threshold":
+        return [p for p in sure if p == label]
+    return sure
+
+
 def smooth_proxy_anchor(
     embeddings: Array,
+    labels: NDArray[np.int64],
     confidences: Array,
     weights: Array,
     proxies: Array,
+    *,
     scale: float,
     margin: float,
     position: float,
     sharpness: float,
-    weighting: str,
-    unassigned: str,
+    weighting: str = "inside",
+    negative_weight: str = "one-minus",
+    positives: str = "threshold",
+    unassigned: str = "ignore",
 ) -> float:
-    """Proxy-Anchor with X_p+ = {x : c_p(x) >= position}, X_p- = the rest, the exponentials weighted
-    by phi(c) and 1 - phi(c) ("inside") or by 1 ("none")."""
-    attraction, repulsion, num_positive = 0.0, 0.0, 0
-    for p, proxy in enumerate(proxies):
-        has_positive, near, far = False, 0.0, 0.0
-        for embedding, row, weight in zip(embeddings, confidences, weights, strict=True):
-            if unassigned == "ignore" and all(c < position for c in row):
-                continue
+    """Proxy-Anchor with members by confidence; phi(c) on members and 1 - phi(c) or 1 on others
+    multiply the exponentials ("inside"), their exponents ("exponent"), or nothing."""
+    num_classes = len(proxies)
+    near, far = [0.0] * num_classes, [0.0] * num_classes
+    has_positive = [False] * num_classes
+    for embedding, label, row, weight in zip(embeddings, labels, confidences, weights, strict=True):
+        own = members(row, int(label), position, positives)
+        if not own and unassigned == "fallback-argmax":
+            own = members(row, int(label), position, "argmax")
+        if not own and unassigned == "fallback-given":
+            own = [int(label)]
+        if weight == 0 or (not own and unassigned != "negative"):
+            continue
+        for p, proxy in enumerate(proxies):
             s, phi = cosine(embedding, proxy), smooth(row[p], position, sharpness)
-            if row[p] >= position:
-                has_positive = has_positive or weight > 0
-                near += weight * (phi if weighting == "inside" else 1) * exp(-scale * (s - margin))
+            rest = 1 - phi if negative_weight == "one-minus" else 1.0
+            trust = phi if p in own else rest
+            inside = trust if weighting == "inside" else 1.0
+            sharp = scale * trust if weighting == "exponent" else scale
+            if p in own:
+                has_positive[p] = True
+                near[p] += weight * inside * exp(-sharp * (s - margin))
             else:
-                far += (
-                    weight * (1 - phi if weighting == "inside" else 1) * exp(scale * (s + margin))
-                )
-        num_positive += has_positive
-        attraction += log(1 + near)
-        repulsion += log(1 + far)
-    return attraction / max(num_positive, 1) + repulsion / len(proxies)
+                far[p] += weight * inside * exp(sharp * (s + margin))
+    attraction = sum(log(1 + each) for each in near) / max(sum(has_positive), 1)
+    return attraction + sum(log(1 + each) for each in far) / num_classes

@@ -100,6 +100,22 @@ def test_triplet_equals_the_loops(seed, dim, weights):
             assert value.item() == near(expected, abs=1e-10)
 
 
+def test_a_collapsed_batch_costs_the_margin_and_its_distances_say_so():
+    """All rows at one angle: every triplet is violating by the margin, none is semi-hard."""
+    batch = batch_at([20] * 4, [0, 0, 1, 1])
+    assert triplet.loss({}, batch, margin=0.3, triplets="violating").item() == near(0.3)
+    assert triplet.loss({}, batch, margin=0.3).item() == 0
+    assert [value.item() for value in triplet.facts({}, batch).values()] == [0, 0]
+
+
+def test_the_triplet_facts_are_mean_distances_by_hand():
+    """Angles 0, 60, 90, labels 0, 0, 1, weights 1, 1, 1/2: the positives are 1 apart; negatives
+    sqrt 2 and 0.518 with equal weights."""
+    found = triplet.facts({}, weighted(batch_at([0, 60, 90], [0, 0, 1]), [1, 1, 0.5]))
+    assert found["positive_distance"].item() == near(1)
+    assert found["negative_distance"].item() == near((ROOT_2 + NEAR**0.5) / 2)
+
+
 @pytest.mark.parametrize("size", [1, 3 * 14 * 14])
 def test_triplets_counted_in_chunks_are_those_counted_at_once(monkeypatch, size):
     """A chunk of one anchor, and of three, which does not divide 14."""

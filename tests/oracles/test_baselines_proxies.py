@@ -11,14 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.choices import recipes
 from pipeline.losses import (
-    _proxies,
     normalized_softmax,
-    proxy_anchor,
     proxy_nca,
     proxy_nca_pp,
-    smooth_proxy_anchor,
     soft_triple,
 )
 from pipeline.program.batch import Batch
@@ -28,7 +24,6 @@ from .examples import at_angles, batch_at, random_batch
 
 SEEDS = range(4)
 WEIGHTS = ("ones", "binary", "fractional")
-SINGLE_PROXY = (normalized_softmax, proxy_anchor, proxy_nca, proxy_nca_pp, smooth_proxy_anchor)
 SOFTMAX = (normalized_softmax, proxy_nca, proxy_nca_pp, soft_triple)
 near = pytest.approx
 
@@ -141,7 +136,9 @@ def test_the_class_by_class_regulariser_is_that_of_the_masked_full_matrix():
     of_class = torch.arange(6).repeat_interleave(4)
     is_pair = (of_class[:, None] == of_class).triu(diagonal=1)
     expected = (2 + 1e-5 - 2 * (flat @ flat.T)[is_pair]).sqrt().sum() / (6 * 4 * 3)
-    assert soft_triple.centre_distance(centres).item() == near(expected.item(), abs=1e-12)
+    everything = torch.ones(6, 4, dtype=torch.bool)
+    found = soft_triple.centre_distance(centres, everything)
+    assert found.item() == near(expected.item(), abs=1e-12)
 
 
 def test_soft_triple_has_ten_centres_for_few_classes_and_two_for_many():
@@ -151,6 +148,34 @@ def test_soft_triple_has_ten_centres_for_few_classes_and_two_for_many():
     drawn = soft_triple.parameters(3, 4, generator, centres=1)["centres"]
     assert drawn.shape == (3, 1, 4)
     torch.testing.assert_close(drawn.norm(dim=2), torch.ones(3, 1))
+
+
+def test_a_class_uses_fewer_centres_than_it_has_rows_by_itself():
+    """Classes of 4, 2, 1 and 0 rows and 3 centres: 3, 1, 1 and 1; a number is what it says."""
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    given = (torch.ones(7, 2), labels, torch.zeros(7), 4, torch.Generator())
+    assert soft_triple.survey(*given)["num_centres"].tolist() == [3, 1, 1, 1]
+    assert soft_triple.survey(*given, centres=2)["num_centres"].tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_centres_beyond_a_classes_number_do_not_exist(weights):
+    """The loops see the classes' own lists of centres, of unequal length."""
+    batch, centres = random_batch(0, weights=weights), draw(0, 4, 5, 3)
+    count = [5, 1, 3, 2]
+    batch = batch._replace(survey={"num_centres": torch.tensor(count)})
+    leaves = centres.clone().requires_grad_()
+    options = {"scale": 11.0, "gamma": 0.3, "margin": 0.2, "tau": 0.7}
+    value = soft_triple.loss({"centres": leaves}, batch, **options)
+    rows, labels, of_rows, table = arrays(batch, centres)
+    uneven = [own[:number] for own, number in zip(table, count, strict=True)]
+    expected = oracle.soft_triple(rows, labels, of_rows, uneven, *options.values())
+    assert value.item() == near(expected, abs=1e-10)
+    (gradient,) = torch.autograd.grad(value, leaves)
+    is_used = torch.arange(5) < torch.tensor(count)[:, None]
+    assert not gradient[~is_used].any()
+    assert gradient[is_used].abs().sum(dim=1).all()
+    assert soft_triple.facts({"centres": leaves}, batch)["centres_per_class"] == 11 / 4
 
 
 @pytest.mark.parametrize("module", SOFTMAX)
@@ -198,56 +223,3 @@ def test_half_the_weight_on_all_rows_changes_nothing(module):
     half = batch._replace(weights=batch.weights / 2)
     value, same = module.loss(parameters, batch), module.loss(parameters, half)
     assert value.item() == near(same.item(), abs=1e-12)
-
-
-@pytest.mark.parametrize(("classes", "dim"), [(4, 3), (7, 32), (50, 8), (400, 16)])
-def test_cheap_orthogonality_is_the_explicit_matrix(classes, dim):
-    proxies = draw(0, classes, dim)
-    expected = oracle.squared_cosines(np.asarray(proxies)) / (classes * (classes - 1))
-    assert _proxies.orthogonality(proxies).item() == near(expected, abs=1e-9)
-    assert _proxies.orthogonality(proxies.float()).item() == near(expected, abs=1e-6)
-
-
-def test_orthogonality_is_zero_for_orthogonal_proxies_of_any_length():
-    rows = torch.linalg.qr(draw(1, 12, 12)).Q[:5] * torch.arange(1, 6)[:, None]
-    assert _proxies.orthogonality(rows).item() == near(0, abs=1e-12)
-    assert _proxies.orthogonality(rows.float()).item() == near(0, abs=1e-6)
-
-
-@pytest.mark.parametrize(("classes", "dim"), [(9, 3), (100, 10), (300, 64)])
-def test_orthogonality_has_a_floor_where_there_are_more_classes_than_dimensions(classes, dim):
-    """R >= C^2 / D - C; reached by C / D copies of an orthonormal basis (a tight frame)."""
-    count = classes * (classes - 1)
-    floor = classes**2 / dim - classes
-    assert _proxies.orthogonality(draw(2, classes, dim)).item() * count >= floor
-    if classes % dim == 0:
-        frame = torch.eye(dim, dtype=torch.float64).repeat(classes // dim, 1)
-        assert _proxies.orthogonality(frame).item() * count == near(floor, abs=1e-9)
-
-
-def test_orthogonality_does_not_pull_at_the_length_of_proxies():
-    proxies = draw(3, 6, 4).requires_grad_()
-    (gradient,) = torch.autograd.grad(_proxies.orthogonality(proxies), proxies)
-    assert gradient.abs().sum() > 1e-4
-    torch.testing.assert_close((gradient * proxies).sum(dim=1), torch.zeros(6).double())
-
-
-@pytest.mark.parametrize("module", SINGLE_PROXY)
-def test_orthogonality_is_added_times_its_strength_and_0_adds_nothing(module):
-    batch, parameters = random_batch(0), parameters_of(module)
-    plain = module.loss(parameters, batch)
-    assert torch.equal(module.loss(parameters, batch, orthogonality=0.0), plain)
-    more = module.loss(parameters, batch, orthogonality=2.5)
-    expected = plain + 2.5 * _proxies.orthogonality(parameters["proxies"])
-    assert more.item() == near(expected.item(), abs=1e-12)
-
-
-@pytest.mark.parametrize("module", SINGLE_PROXY)
-def test_orthogonality_takes_no_step_where_no_row_counts(module):
-    batch = random_batch(0)._replace(weights=torch.zeros(14, dtype=torch.float64))
-    assert module.loss(parameters_of(module), batch, orthogonality=1.0).item() == 0
-
-
-def test_the_recipe_soft_orthogonal_is_proxy_anchor_with_strength_1():
-    recipe = recipes.recipe("soft-orthogonal")
-    assert (recipe.loss, recipe.options) == ("proxy-anchor", {"loss.orthogonality": 1.0})

@@ -20,6 +20,7 @@ from pipeline.losses import (
     n_pair,
     triplet,
 )
+from pipeline.program.batch import Batch
 
 from . import baselines_pairs as loops
 from .examples import batch_at, plain, random_batch, random_weights, unit_rows
@@ -80,6 +81,31 @@ def test_fastap_is_average_precision_where_distances_are_bins():
     assert fastap.loss({}, batch_at([0, 60, 180], [0, 1, 0]), bins=4).item() == near(0.5, abs=1e-12)
 
 
+def exact_average_precision(similarity: np.ndarray, is_positive: np.ndarray) -> float:
+    """Mean over the positives of (positives up to it) / (partners up to it), by rank."""
+    ranked = is_positive[np.argsort(-similarity)]
+    ranks = ranked.nonzero()[0] + 1
+    return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_fastap_is_exact_average_precision_where_each_distance_has_a_centre_of_its_own(seed):
+    """Vectors of n signs differ in h of them at the squared distance 4 h / n: with n bins every
+    distance is a centre, and with n = 2^14 no two of a query are the same."""
+    n, labels = 2**14, torch.tensor([0, 0, 0, 1, 1, 1, 2])
+    signs = torch.randint(2, (7, n), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
+    ones = torch.ones(7, dtype=torch.float64)
+    batch = Batch(signs / n**0.5, labels, torch.arange(7), ones)
+    similarity = (signs @ signs.T).numpy()
+    expected = []
+    for i in range(6):
+        others = np.arange(7) != i
+        assert len(set(similarity[i, others])) == 6
+        is_positive = (labels[others] == labels[i]).numpy()
+        expected.append(exact_average_precision(similarity[i, others], is_positive))
+    assert fastap.loss({}, batch, bins=n).item() == near(1 - np.mean(expected), abs=1e-9)
+
+
 @pytest.mark.parametrize("bins", [1, 2, 10, 33])
 def test_the_shares_of_a_pair_add_up_to_one(bins):
     squared = torch.cat([torch.tensor([0.0, 4.0]), 4 * torch.rand(50)]).double()[None]
@@ -109,6 +135,11 @@ def test_circle_of_three_points_by_hand():
     exponents = 0.18 - 0.32, 0.18 + 2 * (close + 0.4) * (close - 0.4)
     expected = sum(log(1 + exp(exponent)) for exponent in exponents) / 2
     assert value.item() == near(expected, abs=1e-12)
+
+
+def test_circle_leaves_out_rows_without_positives_or_without_negatives():
+    for labels in ([0, 1, 2], [0, 0, 0]):
+        assert circle.loss({}, batch_at([0, 60, 90], labels)).item() == 0
 
 
 @every_random_batch

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from pipeline.losses import contrastive, memory_contrastive, multi_similarity, proxy_anchor
 from pipeline.measures import metrics
-from pipeline.program.batch import Batch
 from pipeline.program import memory as banks
+from pipeline.program.batch import Batch
 
 SEEDS = range(3)
 
@@ -78,6 +78,19 @@ def test_multi_similarity_with_mining_has_their_value_and_gradient(library, seed
     value = multi_similarity.loss({}, batch_of(vectors, labels))
     torch.testing.assert_close(value, expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(gradient(value, vectors), gradient(expected, vectors))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_multi_similarity_divides_by_the_batch_where_anchors_are_skipped(library, seed):
+    """Six rows are alone in their class, so they are no anchors; theirs is a mean over all rows."""
+    vectors, _ = raw_rows(seed)
+    labels = torch.tensor([0] * 5 + [1] * 5 + [2, 3, 4, 5, 6, 7])
+    for beta, base in ((40, 0.5), (50, 1.0)):
+        miner = library.miners.MultiSimilarityMiner(epsilon=0.1)
+        theirs = library.losses.MultiSimilarityLoss(alpha=2, beta=beta, base=base)
+        expected = theirs(vectors, labels, miner(vectors, labels))
+        value = multi_similarity.loss({}, batch_of(vectors, labels), beta=beta, base=base)
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,6 +7,7 @@ from math import exp, log
 import pytest
 import torch
 
+from pipeline.choices import recipes
 from pipeline.losses import _pairs, contrastive, memory_contrastive, multi_similarity
 from pipeline.program.memory import Memory
 
@@ -89,6 +90,28 @@ def test_multi_similarity_of_three_points_by_hand():
 def test_multi_similarity_of_separated_classes_is_zero():
     """Classes at 0 and 90 degrees: min positive 1 - 0.1 > max negative 0: mining keeps nothing."""
     assert multi_similarity.loss({}, batch_at([0, 0, 90, 90], [0, 0, 1, 1])).item() == 0
+
+
+def test_multi_similarity_keeps_copies_under_other_row_numbers_as_positives():
+    """Two samples at 0 degrees of label 0 and one of label 1 at 30: S = 1 for the copies, 0.866 for
+    the negative: kept is 0.866 > 1 - 0.2 and 1 < 0.866 + 0.2. One sample twice has no positive."""
+    batch = batch_at([0, 0, 30], [0, 0, 1])
+    value = multi_similarity.loss({}, batch, epsilon=0.2)
+    pull = log(1 + exp(-2 * 0.5)) / 2
+    push = log(1 + exp(40 * (HALF_ROOT_3 - 0.5))) / 40
+    assert value.item() == near(2 * (pull + push) / 3, abs=1e-12)
+    once = batch._replace(rows=torch.tensor([0, 0, 2]))
+    assert multi_similarity.loss({}, once, epsilon=0.2).item() == 0
+
+
+def test_the_papers_constants_are_a_recipe_and_another_loss():
+    """The three points above: S10 = 0.5, S12 = 0.866; base 1 and beta 50."""
+    recipe = recipes.recipe("multi-similarity-paper")
+    assert recipe.loss == "multi-similarity"
+    options = {name.removeprefix("loss."): value for name, value in recipe.options.items()}
+    value = multi_similarity.loss({}, batch_at([0, 60, 90], [0, 0, 1]), **options)
+    pull, push = log(1 + exp(-2 * -0.5)) / 2, log(1 + exp(50 * (HALF_ROOT_3 - 1))) / 50
+    assert value.item() == near((pull + push) / 3, abs=1e-12)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

@@ -7,9 +7,8 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from pipeline.losses import _proxies, proxy_anchor, smooth_proxy_anchor
+from pipeline.losses import _proxies, proxy_anchor
 
 from . import proxies
 from .examples import at_angles, batch_at, random_batch
@@ -49,20 +48,6 @@ def test_the_weight_stands_inside_the_logarithm_by_hand():
     assert value.item() == near(expected, abs=1e-12)
 
 
-def test_smooth_proxy_anchor_by_hand():
-    """One row at 0 degrees with confidences 0.9, 0.2; proxies at 0 and 90; scale 1, margin 0,
-    position 0.5, sharpness 10: phi(0.9) = 1 / (1 + e^-4), phi(0.2) = 1 / (1 + e^3).
-
-    Member of class 0 only: log(1 + phi(0.9) e^-1) / 1 + log(1 + (1 - phi(0.2)) e^0) / 2.
-    """
-    confidences = torch.tensor([[0.9, 0.2]], dtype=torch.float64)
-    batch = batch_at([0], [1])._replace(confidences=confidences)
-    parameters = {"proxies": at_angles([0, 90])}
-    value = smooth_proxy_anchor.loss(parameters, batch, scale=1.0, margin=0.0)
-    pull, push = 1 / (1 + exp(-4)), 1 - 1 / (1 + exp(3))
-    assert value.item() == near(log(1 + pull * exp(-1)) + log(1 + push) / 2, abs=1e-12)
-
-
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("scale", "margin"), [(32.0, 0.1), (4.0, 0.3)])
@@ -80,43 +65,6 @@ def test_proxy_anchor_equals_the_loops(seed, weights, scale, margin):
     assert value.item() == near(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("weighting", ["inside", "none"])
-@pytest.mark.parametrize("unassigned", ["ignore", "negative"])
-def test_smooth_proxy_anchor_equals_the_loops(seed, weights, weighting, unassigned):
-    batch, parameters = random_batch(seed, weights=weights), random_proxies(seed)
-    batch = batch._replace(confidences=batch.confidences**2)  # some rows without any class
-    assert (batch.confidences.amax(dim=1) < 0.6).any()
-    value = smooth_proxy_anchor.loss(
-        parameters, batch, position=0.6, sharpness=7.0, weighting=weighting, unassigned=unassigned
-    )
-    expected = proxies.smooth_proxy_anchor(
-        np.asarray(batch.embeddings),
-        np.asarray(batch.confidences),
-        np.asarray(batch.weights),
-        np.asarray(parameters["proxies"]),
-        scale=32,
-        margin=0.1,
-        position=0.6,
-        sharpness=7,
-        weighting=weighting,
-        unassigned=unassigned,
-    )
-    assert value.item() == near(expected, abs=1e-10)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_smooth_proxy_anchor_of_certain_confidences_is_proxy_anchor(seed):
-    """One-hot confidences and an endless sharpness: phi is 1 or 0."""
-    batch, parameters = random_batch(seed, weights="fractional"), random_proxies(seed)
-    certain = batch._replace(confidences=functional.one_hot(batch.labels, 4).double())
-    expected = proxy_anchor.loss(parameters, batch).item()
-    for given in (certain, batch._replace(confidences=None)):
-        value = smooth_proxy_anchor.loss(parameters, given, sharpness=1e4)
-        assert value.item() == near(expected, abs=1e-10)
-
-
 def test_a_weight_inside_the_logarithm_moves_the_margin():
     """w exp(-scale (s - margin)) = exp(-scale (s - m)) with m = margin + ln(w) / scale."""
     similarity = at_angles([0, 40, 100]) @ at_angles([10, 70]).T
@@ -124,17 +72,6 @@ def test_a_weight_inside_the_logarithm_moves_the_margin():
     weighted = _proxies.proxy_anchor(similarity, 0.3 * ones, zeros, scale=32.0, margin=0.1)
     moved = _proxies.proxy_anchor(similarity, ones, zeros, scale=32.0, margin=0.1 + log(0.3) / 32)
     assert weighted.item() == near(moved.item(), abs=1e-12)
-
-
-def test_an_unassigned_row_gets_no_gradient_unless_it_is_a_negative():
-    batch = random_batch(0)
-    confidences = batch.confidences.clone()
-    confidences[3] = 0.1
-    for unassigned in ("ignore", "negative"):
-        embeddings = batch.embeddings.clone().requires_grad_()
-        given = batch._replace(embeddings=embeddings, confidences=confidences)
-        smooth_proxy_anchor.loss(random_proxies(0), given, unassigned=unassigned).backward()
-        assert (embeddings.grad[3].abs().sum() > 0) == (unassigned == "negative")
 
 
 def test_a_class_absent_from_the_batch_is_pushed_but_not_pulled():

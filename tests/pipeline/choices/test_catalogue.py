@@ -42,7 +42,7 @@ def test_an_entry_lists_its_options_with_defaults_types_and_choices():
     assert options["scale"] == Option(
         "scale", 32.0, "float", (), is_required=False, bounds="above 0"
     )
-    assert options["weighting"].choices == ("inside", "none")
+    assert options["weighting"].choices == ("inside", "exponent", "none")
     assert catalogue.find("selection", "prism-queue").options["noise_rate"].is_required
 
 
