@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import importlib
 import operator
 import re
@@ -166,6 +167,7 @@ def parse_option(name: str, annotation: str, default: Value, *, is_required: boo
     return Option(name, default, _RANGE.sub(r"\1", text), words, is_required, bounds)
 
 
+@functools.cache
 def _read(kind: Kind, file: Path) -> Entry:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]

@@ -60,7 +60,9 @@ class Program:
             method.start(features, of_run, num_classes, _generator(seed, "selection"))
             for of_run, seed in zip(labels, seeds, strict=True)
         ]
-        self.surveys = self._survey([functional.normalize(features, dim=1)] * len(seeds))
+        self.surveys: Tensors = {}
+        if method.surveys != "never":
+            self.surveys = self._survey([functional.normalize(features, dim=1)] * len(seeds))
 
     @property
     def epochs_done(self) -> int:
@@ -75,13 +77,13 @@ class Program:
     def run_epoch(self) -> None:
         """Take the steps of an epoch that has begun."""
         number = self.epochs_done
-        index, lengths = self._draw_batches()  # (R, steps, B), (R,)
+        index, lengths = self.draw_batches()  # (R, steps, B), (R,)
         now = self.now()
         losses, kept = [], []
         for at in range(index.shape[1]):
             value, state, bank, weight = self.step(now, index[:, at])
             now = now._replace(state=state, bank=bank)
-            self._update(value, number + at / lengths, at < lengths)
+            self.update(value, number + at / lengths, at < lengths)
             losses.append(value.detach())
             kept.append(weight)
         self.bank = now.bank
@@ -100,7 +102,7 @@ class Program:
             return tensors
         return {name: value[:, 0] for name, value in tensors.items()}
 
-    def _update(self, value: Tensor, time: Tensor, is_active: Tensor) -> None:
+    def update(self, value: Tensor, time: Tensor, is_active: Tensor) -> None:
         """Move the parameters; `time` (R,) counts epochs. A run that ends its epoch early waits."""
         rate = self.schedule.falling(time).masked_fill(~is_active, torch.nan)
         self.steps_done += is_active
@@ -147,7 +149,7 @@ class Program:
         ]
         return trees.stack(found)
 
-    def _draw_batches(self) -> tuple[Tensor, Tensor]:
+    def draw_batches(self) -> tuple[Tensor, Tensor]:
         """Draw an epoch of batches: (R, steps, B), short epochs filled with absent rows; (R,)."""
         epochs = [
             self.method.sample(labels.cpu(), generator, trees.take(self.surveys, run))

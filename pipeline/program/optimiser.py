@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+_LEAST_STEP = 1e-30  # which is divided by
 
 
 class AdamW:
@@ -64,10 +65,12 @@ class AdamW:
         count: Tensor,
     ) -> None:
         per_run = (-1, *[1] * (value.dim() - 1))
-        step = (lr / (1 - _BETA1**count)).view(per_run)
+        step = (lr / (1 - _BETA1**count)).clamp_min(_LEAST_STEP).view(per_run)
         root = (1 - _BETA2**count).sqrt().view(per_run)
         mean.lerp_(gradient, 1 - _BETA1)
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         if self.weight_decay:
             value.mul_(1 - lr.view(per_run) * self.weight_decay)
-        value.sub_(step * mean / (square.sqrt() / root + _EPS))
+        # value - step * mean / (sqrt(square) / root + eps), in one buffer
+        divisor = square.sqrt().div_(root * step).add_(_EPS / step)
+        value.addcdiv_(mean, divisor, value=-1)

@@ -1,0 +1,138 @@
+"""No training step makes a tensor of C x C or N x N; its largest grows with N and C, not faster.
+
+Sizes are chosen such that C x C and N x N lie far above all that a step may make: B x N against a
+memory of all rows, B x C against proxies, B x B x B triplets, N x F and C x D what is kept. What is
+done between steps (`start`, `survey`, `look`) may be larger and is not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from pipeline.choices.assembly import method_of
+from pipeline.choices.recipes import RECIPES
+from pipeline.choices.settings import Settings
+from pipeline.program.loop import Program
+from pipeline.program.method import Method
+from pipeline.program.schedule import Schedule
+
+from .examples import LOSSES, REQUIRED, SELECTIONS, generator
+
+ROWS, CLASSES, FEATURES, DIM, BATCH = 600, 500, 8, 4, 16  # N, C, F, D, B
+SCHEDULE = Schedule(epochs=4, dim=DIM, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
+FAST = {"confidence": {"select.hidden": 16, "select.epochs": 1}}  # a smaller module
+METHODS = {
+    **{entry.name: {"loss": entry.name, "selection": "none"} for entry in LOSSES},
+    **{f"recipe-{name}": {"loss": name} for name, each in RECIPES.items() if each.loss},
+    **{
+        f"select-{entry.name}": {"loss": "normalized-softmax", "selection": entry.name}
+        for entry in SELECTIONS
+    },
+    "queue": {"loss": "memory-contrastive", "bank": "queue"},
+}
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements that any operation has made room for; views make room for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements, self.operation = 0, ""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler, some seconds
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = {storage_of(each) for each in tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for made in tensors(result):
+            elements = made.untyped_storage().nbytes() // made.itemsize
+            if storage_of(made) not in given and elements > self.elements:
+                self.elements, self.operation = elements, str(func)
+        return result
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor)]
+
+
+def storage_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+@cache
+def chosen(name: str) -> Method:
+    settings = Settings(**METHODS[name], batch_size=BATCH)
+    selection = settings.recipe.selection
+    (entry,) = (each for each in SELECTIONS if each.name == selection)
+    options = {
+        f"select.{key}": REQUIRED[key] for key, each in entry.options.items() if each.is_required
+    }
+    return method_of(settings.replaced(options=options | FAST.get(selection, {})))
+
+
+def started(name: str, times: int) -> Program:
+    """A program of `times` the rows and classes, at the beginning of its first epoch."""
+    rows, classes = times * ROWS, times * CLASSES
+    features = torch.randn(rows, FEATURES, generator=generator(0))
+    labels = (torch.arange(rows) % classes)[None]
+    program = Program(features, labels, classes, chosen(name), SCHEDULE, [0])
+    program.look()
+    return program
+
+
+@cache
+def largest(name: str, times: int = 1) -> tuple[int, str]:
+    """The most elements in two steps, their gradients and updates, and what operation made them."""
+    program = started(name, times)
+    index, lengths = program.draw_batches()
+    now = program.now()
+    with Largest() as seen:
+        for at in range(2):
+            value, state, bank, _ = program.step(now, index[:, at])
+            now = now._replace(state=state, bank=bank)
+            program.update(value, at / lengths, at < lengths)
+    return seen.elements, seen.operation
+
+
+@every_method
+def test_no_step_makes_a_matrix_of_all_classes_or_all_rows(name):
+    elements, operation = largest(name)
+    kept = (ROWS + CLASSES) * max(FEATURES, DIM)
+    allowed = 4 * max(BATCH * ROWS, BATCH * CLASSES, BATCH**3, kept)
+    assert allowed < min(CLASSES**2, ROWS**2) / 4
+    assert 0 < elements <= allowed, operation
+
+
+@every_method
+def test_twice_the_rows_and_classes_make_a_step_at_most_twice_as_large(name):
+    elements, operation = largest(name, times=2)
+    assert elements <= 2.05 * largest(name)[0], operation
+
+
+def test_a_matrix_of_all_rows_would_be_noticed_under_vmap_and_in_a_gradient():
+    rows = torch.randn(1, ROWS, DIM, requires_grad=True)
+    with Largest() as seen:
+        torch.func.vmap(lambda run: run @ run.T)(rows)
+    assert seen.elements == ROWS**2
+    with Largest() as seen:
+        expanded = rows[0].sum(dim=1).expand(ROWS, ROWS)  # makes nothing
+        assert seen.elements == ROWS
+        torch.autograd.grad(expanded.sum() ** 2, rows)
+    assert seen.elements < ROWS**2
