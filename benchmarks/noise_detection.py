@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache import FeatureStore
+from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.settings import Settings
 from pipeline.labels import TrainingLabels, training_labels
@@ -77,7 +78,7 @@ def main() -> None:
     centred = heads.Centring.of(raw)(raw)
     cells: list[dict[str, Any]] = []
     for rate in RATES:
-        noisy = [noisy_labels(roles, rate, seed) for seed in range(arguments.seeds)]
+        noisy = [noisy_labels(features, roles, rate, seed) for seed in range(arguments.seeds)]
         for name, score in SCORES.items():
             values = centred if score.is_centred else raw
             found = [measure(score, values, labels, seed) for seed, labels in enumerate(noisy)]
@@ -98,9 +99,9 @@ def main() -> None:
     print(table(cells))
 
 
-def noisy_labels(roles: Split, rate: float, seed: int) -> TrainingLabels:
+def noisy_labels(features: Features, roles: Split, rate: float, seed: int) -> TrainingLabels:
     """Draw the noise as a training run of that seed would."""
-    return training_labels(roles, Settings(noise=f"symmetric:{rate}", seed=seed))
+    return training_labels(roles, Settings(noise=f"symmetric:{rate}", seed=seed), features)
 
 
 def measure(

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from cache import FeatureStore
+from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.recipes import RECIPES
@@ -80,7 +81,7 @@ def main() -> None:
                 noise=f"symmetric:{rate}",
                 epochs=arguments.epochs,
             )
-            cell = measure(settings.check(), values, everything, roles, arguments.seeds)
+            cell = measure(settings.check(), values, everything, features, roles, arguments.seeds)
             cells.append({"method": method, "rate": rate, "git": revision, **cell})
             print(
                 f"{method} {rate}: {show(cell['recall@1'])} ({cell['seconds']} s)", file=sys.stderr
@@ -108,10 +109,17 @@ def finished_cells(path: Path, report: dict[str, object]) -> list[dict[str, obje
 
 
 def measure(
-    settings: Settings, values: torch.Tensor, everything: torch.Tensor, roles: Split, seeds: int
+    settings: Settings,
+    values: torch.Tensor,
+    everything: torch.Tensor,
+    features: Features,
+    roles: Split,
+    seeds: int,
 ) -> dict[str, object]:
     """Train one method at one noise rate with all seeds at once."""
-    labels = [training_labels(roles, replace(settings, seed=seed)) for seed in range(seeds)]
+    labels = [
+        training_labels(roles, replace(settings, seed=seed), features) for seed in range(seeds)
+    ]
     given = torch.from_numpy(np.stack([each.used for each in labels]))
     begun = time.perf_counter()
     result = fit(

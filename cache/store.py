@@ -32,10 +32,12 @@ class Features(NamedTuple):
     Attributes:
         values: (N, F) in the store's dtype, in manifest order.
         rows: the same N rows as a table of strings.
+        manifest: digest of the manifest's ids and file sizes, of readable rows and others.
     """
 
     values: NDArray[np.floating]
     rows: pa.Table
+    manifest: str
 
 
 class FeatureStore:
@@ -137,7 +139,8 @@ class FeatureStore:
 
         with ThreadPoolExecutor(_READERS) as readers:
             list(readers.map(load, range(self.num_chunks)))
-        return Features(values, self.rows.filter(pa.array(readable)))
+        rows = self.rows.filter(pa.array(readable))
+        return Features(values, rows, self.fingerprint.rows_digest)
 
     def describe(self) -> dict[str, JSON]:
         """Return what `dml info` tells about the store, as plain JSON values."""

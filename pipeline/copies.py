@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ROWS_AT_ONCE = 4096  # whose bits are widened to 64 at a time
+
 
 def first_copies(rows: Tensor) -> Tensor:
     """Find for each row the first row with exactly the same values.
@@ -18,10 +20,13 @@ def first_copies(rows: Tensor) -> Tensor:
     Returns:
         (N,) int64, the row's own number where it has no earlier copy.
     """
-    bits = rows.float().contiguous().view(torch.int32).long()  # (N, D)
+    bits = rows.float().contiguous().view(torch.int32)  # (N, D)
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator)
-    key = (bits * factors.to(rows.device)).sum(dim=1)
+    factors = factors.to(rows.device)
+    key = torch.cat(
+        [(part.long() * factors).sum(dim=1) for part in torch.split(bits, _ROWS_AT_ONCE)]
+    )
     group = torch.unique(key, return_inverse=True)[1]
     numbers = torch.arange(len(key), device=rows.device)
     first = torch.full_like(group, len(key)).scatter_reduce(0, group, numbers, "amin")

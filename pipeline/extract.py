@@ -17,6 +17,7 @@ from cache.errors import InputError
 from cache.fingerprint import Fingerprint, rows_digest
 from cache.store import FeatureStore
 from cache.writer import StoreWriter
+from pipeline import containers
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
 from pipeline.embed import Batch, embed_files, pick_device, precision_of
@@ -104,7 +105,7 @@ def extract(
         num_features=backbone.num_features,
         precision=precision,
         rows_digest=rows_digest(
-            manifest.ids, (_size(manifest.root / path) for path in manifest.paths)
+            manifest.ids, (containers.size_of(manifest.root / path) for path in manifest.paths)
         ),
         versions={library: version(library) for library in _LIBRARIES},
     )
@@ -149,13 +150,6 @@ def _check(*, batch_size: int, workers: int | None) -> None:
     for name, value in {"batch size": batch_size, "number of workers": workers}.items():
         if value is not None and value < 1:
             raise InputError(f"the {name} is {value}, expected at least 1")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):  # missing, out of reach, or no possible path at all
-        return -1
 
 
 def _table(manifest: Manifest) -> pa.Table:

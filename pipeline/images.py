@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cache.errors import DmlError, InputError
 from cache.fingerprint import JSON
+from pipeline import containers
 
 # A closed list, because some of Pillow's other formats start programs (EPS) or fetch plug-ins.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -85,20 +86,23 @@ def decode(path: Path) -> Image.Image:
     """Read the first picture of a file as 8-bit RGB.
 
     Grey, palette and CMYK pictures are converted, 16-bit grey is scaled to 8 bits, alpha is
-    dropped. Pillow itself warns of very large pictures and of odd metadata.
+    dropped. Pillow itself warns of very large pictures and of odd metadata. A path with `::` is a
+    picture in an archive or table, see `pipeline.containers`.
 
     Raises:
         UnreadableImageError: the file is missing, damaged, not an image, of a format outside
             of `FORMATS`, or has more than `PIL.Image.MAX_IMAGE_PIXELS` pixels.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        inside = containers.split(path)
+        source = io.BytesIO(containers.read_bytes(path)) if inside else path
+        with Image.open(source, formats=FORMATS) as image:
             _check_size(image)
             return _to_rgb(image)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        reason = "empty file" if os.path.getsize(path) == 0 else "not a known image format"
+        reason = "empty file" if containers.size_of(path) == 0 else "not a known image format"
         raise UnreadableImageError(reason) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("file not found") from error

@@ -21,6 +21,7 @@ from pipeline.program.loop import Program
 from pipeline.program.sampling import ABSENT
 from pipeline.program.step import lessons_of
 from pipeline.protocol import split
+from pipeline.validation import hold_out
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +76,10 @@ def probe(
     """
     features = store.read()
     roles = split(features.rows, settings.protocol)
-    labels = training_labels(roles, settings)
+    if settings.validation is not None:
+        kind, folds, fold = settings.validation, settings.folds, settings.fold
+        roles = hold_out(roles, kind, folds=folds, fold=fold).train
+    labels = training_labels(roles, settings, features)
     if labels.is_wrong is None:
         raise InputError(
             "it is not known which labels are wrong: probe a run trained with --noise, or a store "
@@ -84,14 +88,14 @@ def probe(
     target = pick_device(device)
     values = torch.from_numpy(features.values[roles.train]).to(target)
     used = torch.from_numpy(labels.used).to(target)[None]
-    true = torch.from_numpy(true_classes(roles)).to(target)
+    true = torch.from_numpy(true_classes(roles, labels)).to(target)
     program = Program(
         Centring.of(values)(values),
         used,
         len(labels.classes),
         method_of(settings),
         schedule_of(settings),
-        [settings.seed],
+        [settings.seeds],
     )
     at = {round(settings.epochs * point / (points - 1)) for point in range(points)}
     found = []

@@ -35,6 +35,7 @@ class Split:
         given: (N,) int64, the given label of every row.
         true: (N,) int64, the true label where the manifest has one, else the given one.
         classes: names of the label numbers.
+        val: rows of the split "val", which take no other part; None without a split column.
     """
 
     protocol: Name
@@ -45,6 +46,7 @@ class Split:
     given: Rows
     true: Rows
     classes: tuple[str, ...]
+    val: Rows | None = None
 
 
 def split(rows: pa.Table, protocol: Name | None = None) -> Split:
@@ -69,7 +71,9 @@ def split(rows: pa.Table, protocol: Name | None = None) -> Split:
     true = np.array([number[name] for name in true_names], dtype=np.int64)
     splits = np.array(rows["split"].to_pylist()) if "split" in names else None
     roles = _roles(true, splits, protocol)
-    result = Split(*roles, given=given, true=true, classes=classes)
+    # Where classes are divided, rows of the split "val" train or are searched like all others.
+    val = None if splits is None or protocol == "class-disjoint" else _rows(splits, "val")
+    result = Split(*roles, given=given, true=true, classes=classes, val=val)
     _check(result)
     return result
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,18 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache.errors import InputError
 from cache.store import Features, FeatureStore
-from pipeline.choices import catalogue
-from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
 from pipeline.embed import pick_device
-from pipeline.labels import TrainingLabels, training_labels
+from pipeline.labels import TrainingLabels
+from pipeline.learn import Learned, learn
 from pipeline.measures.detection import detection
-from pipeline.program.fit import Fit, fit
-from pipeline.program.heads import Centring
-from pipeline.program.loop import Program
-from pipeline.program.snapshots import snapshot
 from pipeline.protocol import Split, split
 from pipeline.runs import provenance
 from pipeline.runs.record import Run, refuse_unusable, save_run
@@ -36,24 +30,6 @@ from pipeline.selection._state import State
 
 Progress = Callable[[int, int], None]
 Rows = NDArray[np.int64]
-
-
-class Learned(NamedTuple):
-    """What a training leaves behind.
-
-    Attributes:
-        state: of the selection.
-        weights: tensors by their names in the run's file.
-        history: figures of each epoch.
-        facts: what the loss says of all training rows in the end.
-        resumed_at: epochs that an interrupted training had done before; 0 = none.
-    """
-
-    state: State
-    weights: dict[str, Tensor]
-    history: dict[str, list[float]]
-    facts: dict[str, float]
-    resumed_at: int
 
 
 def train(
@@ -83,15 +59,17 @@ def train(
     refuse_unusable(path)
     features = store.read()
     roles = split(features.rows, settings.protocol)
-    labels = training_labels(roles, settings)
     begun = time.perf_counter()
     target = pick_device(device)
-    values = torch.from_numpy(features.values[roles.train]).to(target)
-    centring = Centring.of(values)
+    values = torch.from_numpy(features.values).to(target)
     identity = {"settings": asdict(settings), "store": store.fingerprint.digest()}
     unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
-    learned = _learn(centring(values), labels, settings, progress, unfinished)
-    state = learned.state
+    earlier = unfinished.load()
+    runs, keep = [settings], unfinished.save
+    centring, (learned,) = learn(
+        values, features, roles, runs, progress=progress, earlier=earlier, keep=keep
+    )
+    roles, labels, state = learned.roles, learned.labels, learned.state
     record = {
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "seconds": round(time.perf_counter() - begun, 3),
@@ -101,79 +79,42 @@ def train(
         "noise": _noise_facts(settings, labels),
         "selection": _selection_facts(state, labels),
         "loss": learned.facts,
+        "validation": _validation_facts(settings, learned),
         "history": learned.history,
-        "resumed_at_epoch": learned.resumed_at,
+        "resumed_at_epoch": len(earlier["losses"]) if earlier else 0,
         "environment": provenance.environment(target),
     }
-    weights = learned.weights | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
+    weights = _tensors(learned) | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
     table = _label_table(features, roles, labels, state)
     run = save_run(path, settings, record, weights, table)
     unfinished.remove()
     return run
 
 
-def _learn(
-    values: Tensor,
-    labels: TrainingLabels,
-    settings: Settings,
-    progress: Progress,
-    unfinished: Unfinished,
-) -> Learned:
-    """Train on centred features (N, F)."""
-    used = torch.from_numpy(labels.used).to(values.device)
-    num_classes = len(labels.classes)
-    if settings.recipe.loss is None:
-        return Learned(select_only(values, used, num_classes, settings), {}, {}, {}, 0)
-    earlier = unfinished.load()
-
-    def observe(program: Program) -> None:
-        if program.epochs_done < settings.epochs:
-            unfinished.save(lambda: snapshot(program))
-
-    result = fit(
-        values,
-        used[None],
-        num_classes,
-        method_of(settings),
-        schedule_of(settings),
-        [settings.seed],
-        progress,
-        snapshot=earlier,
-        observe=observe,
-    )
-    history = {"loss": _column(result.losses), "kept": _column(result.kept)}
-    tensors = _tensors(result)
-    is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
-    if not (is_finite and all(map(math.isfinite, history["loss"]))):
-        raise InputError(
-            f"training diverged (the loss became {history['loss'][-1]}): lower --set lr"
-        )
-    resumed_at = len(earlier["losses"]) if earlier else 0
-    return Learned(result.selection[0], tensors, history, result.facts[0], resumed_at)
-
-
-def select_only(values: Tensor, labels: Tensor, num_classes: int, settings: Settings) -> State:
-    """Let the selection look at the frozen features, without any training."""
-    selection = catalogue.find("selection", settings.recipe.selection).load()
-    generator = torch.Generator().manual_seed(settings.seed)
-    state: State = selection.start(
-        values, labels, num_classes, generator, **settings.options_of("select")
-    )
-    return state
-
-
-def _tensors(result: Fit) -> dict[str, Tensor]:
-    """Name the tensors of the first run as the run's file does."""
-    parts = {"head": result.head, "loss": result.learned}
+def _tensors(learned: Learned) -> dict[str, Tensor]:
+    """Name what a run has learned as the run's file does."""
+    selected = learned.selected.head if learned.selected else {}
+    parts = {"head": learned.head, "selected": selected, "loss": learned.parameters}
     return {
-        f"{part}.{name}": value[0].detach().cpu().contiguous()
+        f"{part}.{name}": value.detach().cpu().contiguous()
         for part, tensors in parts.items()
         for name, value in tensors.items()
     }
 
 
-def _column(values: Tensor) -> list[float]:
-    return [float(value) for value in values[:, 0]]
+def _validation_facts(settings: Settings, learned: Learned) -> dict[str, Any] | None:
+    """Say what validation looked at and which epoch it prefers."""
+    if learned.selected is None:
+        return None
+    return {
+        "rows": settings.validation,
+        "fold": settings.fold,
+        "folds": settings.folds,
+        "labels": "as a user has them, injected noise included",
+        "selected_epoch": learned.selected.epoch,
+        "selected_map@r": learned.selected.map_at_r,
+        "last_map@r": learned.history["validation_map@r"][-1],
+    }
 
 
 def _counts(roles: Split, labels: TrainingLabels) -> dict[str, int]:
@@ -188,7 +129,12 @@ def _counts(roles: Split, labels: TrainingLabels) -> dict[str, int]:
 def _noise_facts(settings: Settings, labels: TrainingLabels) -> dict[str, Any] | None:
     if settings.noise is None:
         return None
-    return {"spec": settings.noise, "realised_rate": labels.injected, "seed": settings.seed}
+    return {
+        "spec": settings.noise,
+        "nominal_rate": labels.nominal,
+        "realised_rate": labels.injected,
+        "seed": settings.seed_of_noise,
+    }
 
 
 def _selection_facts(state: State, labels: TrainingLabels) -> dict[str, Any]:

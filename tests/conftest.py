@@ -51,6 +51,7 @@ def make_store(
     labels: Sequence[str] = tuple(str(row % CLASSES) for row in range(TRAIN + TEST)),
     splits: Sequence[str] | None = ("train",) * TRAIN + ("test",) * TEST,
     true_labels: Sequence[str] | None = None,
+    superlabels: Sequence[str] | None = None,
     drawn_for: Sequence[str] | None = None,
     backbone: str = "resnet50",
     chunks: int | None = None,
@@ -67,7 +68,7 @@ def make_store(
     values[:, SIGNAL:] *= 3
     values[:, :SIGNAL] += centres[[kinds[name] for name in names]]
     ids = [f"{row:04}.jpg" for row in range(len(names))]
-    columns = {"split": splits, "true_label": true_labels}
+    columns = {"split": splits, "superlabel": superlabels, "true_label": true_labels}
     given = {name: column for name, column in columns.items() if column is not None}
     fingerprint = Fingerprint(
         backbone=backbone,

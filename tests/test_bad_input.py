@@ -125,10 +125,20 @@ def test_train_refuses(words: str, home: Path, pictures: Path, dml: Any, make_st
     assert sorted(home.rglob("*")) == before
 
 
+@pytest.mark.parametrize("option", ["--recall", "--map-at"])
 @pytest.mark.parametrize("text", ["0,abc", "0", ",", "", "1,-2", "1.5"])
-def test_eval_refuses_a_recall_that_is_no_list_of_numbers(text: str, dml: Any) -> None:
-    line = refusal(dml("eval", "--recall", text))
-    assert line == f"dml: --recall {text!r}: expected whole numbers of at least 1, as in 1,2,4,8"
+def test_eval_refuses_a_k_that_is_no_list_of_numbers(option: str, text: str, dml: Any) -> None:
+    line = refusal(dml("eval", option, text))
+    assert line == f"dml: {option} {text!r}: expected whole numbers of at least 1, as in 1,2,4,8"
+
+
+def test_eval_refuses_groups_that_there_are_not(home: Path, dml: Any) -> None:
+    dml("train --epochs 1 --dim 8 --run mine")
+    assert "'shop' is not one of 'class', 'superlabel'" in refusal(dml("eval mine --by shop"))
+    line = refusal(dml("eval mine --by superlabel"))
+    assert line.endswith(
+        "add a column superlabel to its manifest and extract again, or use --by class"
+    )
 
 
 def test_eval_refuses_what_is_no_run(home: Path, dml: Any) -> None:
@@ -236,7 +246,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
     home: Path, dml: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)  # root may write anywhere
-    monkeypatch.setattr("pipeline.train.fit", None)
+    monkeypatch.setattr("pipeline.train.learn", None)
     assert (
         refusal(dml("train")) == f"dml: cannot write into {home / 'dml-out'}: choose another --run"
     )
@@ -251,3 +261,47 @@ def test_info_refuses_what_is_neither_store_nor_run(home: Path, dml: Any) -> Non
     (home / "folder").mkdir()
     assert "folder is not a feature store" in refusal(dml("info folder"))
     assert "there is no feature store at" in refusal(dml("info nowhere"))
+
+
+NOISE = {
+    "make symetric:0.5": "unknown noise 'symetric': did you mean 'symmetric'?",
+    "make symmetric:1.5": "rate of symmetric is 1.5: expected a number at least 0, at most 1",
+    "make symmetric:0.5 --seed -1": "--seed",
+    "make small-cluster:0.99": "leaves 0 of 12 classes, expected at least 2: lower the rate",
+    "make superclass:0.5": "needs superlabels and the store has none: add a superlabel column",
+    "make confusion": "noise 'confusion' has no path: expected for example confusion:FILE",
+    "make confusion:nowhere.csv": "there is no transition matrix nowhere.csv: expected a .npy",
+    "make confusion:two.csv": "two.csv holds numbers of the shape 2 x 2: expected 12 x 12",
+    "make confusion:wide.csv": "row 1 of wide.csv sums to 12: expected 1",
+    "make file:nowhere.csv": "there is no label list nowhere.csv",
+    "make symmetric:0.5 --out two.csv": "two.csv exists: choose another file or remove it",
+    "make symmetric:0.5 --out two.csv/o": "cannot write two.csv/o: ",
+    "make symmetric:0.5 --store nowhere": "run `dml extract` first, or name another one",
+    "describe nowhere.parquet": "there is no label overlay at nowhere.parquet: make one with",
+    "describe two.csv": "two.csv is no label overlay: make one with",
+    "export two.csv --to new.csv": "two.csv is no label overlay: make one with",
+    "import two.csv": "192 of 192 training rows are not in two.csv, for example '0000.jpg'",
+    "import two.csv --key a": "two.csv has no keys: leave key=a out",
+    "import two.csv --numbering ten": "'ten' is not one of 'auto', 'names', 'overlap'",
+    "estimate --store nowhere": "there is no feature store at",
+    "mak": "Did you mean 'make'?",
+}
+
+
+@pytest.mark.parametrize("words", NOISE)
+def test_noise_refuses(words: str, home: Path, dml: Any) -> None:
+    (home / "two.csv").write_text("1,0\n0,1\n")
+    (home / "wide.csv").write_text(("1," * 11 + "1\n") * 12)
+    before = sorted(home.rglob("*"))
+    assert NOISE[words] in refusal(dml(f"noise {words}"))
+    assert sorted(home.rglob("*")) == before
+
+
+def test_an_overlay_of_another_manifest_is_refused_with_both_digests(
+    home: Path, dml: Any, make_store: Any
+) -> None:
+    other = make_store(home / "other.zarr", ["a", "b"] * 20, ["train"] * 20 + ["test"] * 20)
+    assert dml("noise make symmetric:0.5 --out mine.parquet").code == 0
+    line = refusal(dml("train --store other.zarr --noise file:mine.parquet"))
+    assert "the label overlay mine.parquet is of another manifest: it is of" in line
+    assert f"the store of {other.fingerprint.rows_digest[:12]}" in line

@@ -46,7 +46,8 @@ def test_json_has_no_nan_where_nothing_or_everything_is_wrong(
 def test_eval_prints_percent_in_its_json(home: Path, dml: Any) -> None:
     dml(f"train {FAST}")
     found = dml("eval --json --recall 8,1,8").json()
-    assert list(found) == ["run", "protocol", "queries", "unmatched", "trained", "untrained"]
+    facts = ["run", "protocol", "queries", "unmatched"]
+    assert list(found) == [*facts, "trained", "selected", "untrained"]
     names = ["recall@1", "recall@8", "precision@1", "r_precision", "map@r"]
     assert list(found["trained"]) == list(found["untrained"]) == names
     assert 10 < found["untrained"]["recall@1"] < 100
@@ -69,7 +70,7 @@ def test_extract_prints_its_json_with_what_was_skipped(
     assert dml("info --json").json()["num_unreadable"] == 1
 
 
-@pytest.mark.parametrize("what", ["losses", "selections", "noise", "backbones"])
+@pytest.mark.parametrize("what", ["losses", "selections", "noise", "backbones", "datasets"])
 def test_list_prints_name_summary_and_options_of_every_entry(what: str, dml: Any) -> None:
     table = dml(f"list {what}").out
     for entry in dml(f"list {what} --json").json():

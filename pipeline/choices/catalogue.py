@@ -24,9 +24,10 @@ from typing import Literal
 
 from cache.errors import InputError
 
-Kind = Literal["losses", "selection", "backbones", "noise"]
+Kind = Literal["losses", "selection", "backbones", "noise", "datasets.official"]
 Value = float | int | bool | str | None
 _PIPELINE = Path(__file__).parents[1]
+_SINGULAR = {"losses": "loss", "backbones": "backbone", "datasets.official": "data set"}
 _RANGE = re.compile(r"Annotated\[(\w+), '([^']*)'\]")
 _LIMITS = {
     "above": operator.gt,
@@ -123,7 +124,7 @@ class Entry:
 
 def entries(kind: Kind) -> dict[str, Entry]:
     """Reads every entry of one kind, sorted by name."""
-    files = sorted((_PIPELINE / kind).glob("*.py"))
+    files = sorted(_PIPELINE.joinpath(*kind.split(".")).glob("*.py"))
     found = [_read(kind, file) for file in files if not file.name.startswith("_")]
     return {entry.name: entry for entry in found}
 
@@ -132,7 +133,7 @@ def find(kind: Kind, name: str) -> Entry:
     """Finds an entry by name; raises InputError with close names otherwise."""
     found = entries(kind)
     if name not in found:
-        raise unknown({"losses": "loss", "backbones": "backbone"}.get(kind, kind), name, found)
+        raise unknown(_SINGULAR.get(kind, kind), name, found)
     return found[name]
 
 

@@ -14,6 +14,7 @@ from pipeline.choices.catalogue import Entry, Value
 from pipeline.choices.recipes import Recipe, recipe
 from pipeline.choices.values import parse_value
 from pipeline.corruption import NoiseSpec
+from pipeline.program.seeds import Seeds
 
 _GROUPS = ("loss", "select")
 CONFIG_FILE = "config.json"
@@ -41,6 +42,14 @@ class Settings:
             = what the selection asks for.
         bank_size: slots of the queue; None = number of training rows.
         seed: of start, sampling and noise, which each have a stream of their own.
+        sampling_seed: of the batches; None = `seed`.
+        noise_seed: of the noise; None = `seed`.
+        validation: which training rows are held out to find the best epoch, see
+            `pipeline.validation`; None = none, all of them train.
+        folds: the share held out is 1 / folds, for "classes" and "rows".
+        fold: which fold is held out, from 0.
+        validate_every: epochs between two looks at the validation rows.
+        patience: looks without a better one after which training stops; None = it goes on.
         options: "loss.KEY" or "select.KEY" -> value.
     """
 
@@ -58,6 +67,13 @@ class Settings:
     bank: Literal["full", "queue"] | None = None
     bank_size: Annotated[int, "at least 1"] | None = None
     seed: Annotated[int, "at least 0, at most 4294967295"] = 0
+    sampling_seed: Annotated[int, "at least 0, at most 4294967295"] | None = None
+    noise_seed: Annotated[int, "at least 0, at most 4294967295"] | None = None
+    validation: Literal["classes", "rows", "split"] | None = None
+    folds: Annotated[int, "at least 2"] = 5
+    fold: Annotated[int, "at least 0"] = 0
+    validate_every: Annotated[int, "at least 1"] = 1
+    patience: Annotated[int, "at least 1"] | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
@@ -78,6 +94,17 @@ class Settings:
             for key, value in chosen.items()
             if key.startswith(prefix)
         }
+
+    @property
+    def seed_of_noise(self) -> int:
+        """The seed that the noise is drawn with."""
+        return self.seed if self.noise_seed is None else self.noise_seed
+
+    @property
+    def seeds(self) -> Seeds:
+        """The seeds of the training program."""
+        sampling = self.seed if self.sampling_seed is None else self.sampling_seed
+        return Seeds(self.seed, sampling)
 
     def with_changes(self, changes: Iterable[str]) -> Settings:
         """Apply `key=value` texts: a field of these settings, `loss.KEY` or `select.KEY`."""
@@ -153,6 +180,10 @@ class Settings:
                 option.check(getattr(self, each.name), each.name)
         for key in self.options:
             _check_group(key)
+        if self.fold >= self.folds:
+            raise InputError(f"fold is {self.fold}: expected less than folds, {self.folds}")
+        if self.patience is not None and self.validation is None:
+            raise InputError("patience needs validation: add --validation classes, rows or split")
 
 
 def _check_group(key: str) -> None:

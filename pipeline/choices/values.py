@@ -17,12 +17,12 @@ def parse_value(text: str) -> Value:
     return value if isinstance(value, int | float | bool) else text
 
 
-def parse_recall(text: str) -> tuple[int, ...]:
-    """Read the K of Recall@K: whole numbers of at least 1, sorted, each once."""
+def parse_ranks(option: str, text: str) -> tuple[int, ...]:
+    """Read the K of an option such as --recall: whole numbers of at least 1, sorted, each once."""
     try:
         values = sorted({int(part) for part in text.split(",")})
     except ValueError:
         values = [0]
     if values[0] < 1:
-        raise InputError(f"--recall {text!r}: expected whole numbers of at least 1, as in 1,2,4,8")
+        raise InputError(f"{option} {text!r}: expected whole numbers of at least 1, as in 1,2,4,8")
     return tuple(values)

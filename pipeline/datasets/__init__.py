@@ -1,4 +1,7 @@
-"""Where images and labels come from: a folder, a table, or the built-in demo set."""
+"""Where images and labels come from: a folder, a table, or the built-in demo set.
+
+Published data sets (`official/`, one file each) become tables first: `reading`, then `saving`.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import InputError
+from pipeline.containers import is_there
 from pipeline.datasets.manifest import Manifest, make_manifest
 
 REQUIRED = ("path", "label")
@@ -23,8 +24,9 @@ def table_manifest(file: Path) -> Manifest:
     """Read the columns path, label and, where present, id, split, superlabel and true_label.
 
     Every cell becomes a string; other columns are ignored. Relative paths start at the table's
-    folder. The id is the path unless there is a column for it. A missing image is no error
-    here, unless none of the first 20 is there.
+    folder; a path may lead into an archive or table, as in `photos.zip::cat/1.jpg`. The id is the
+    path unless there is a column for it. A missing image is no error here, unless none of the
+    first 20 is there.
 
     Raises:
         InputError: the table is missing, damaged or of another kind, lacks a column, has an
@@ -101,7 +103,7 @@ def _check_columns(header: Sequence[str], file: Path) -> None:
 
 def _check_some_exist(manifest: Manifest, file: Path) -> None:
     first = [manifest.root / path for path in islice(manifest.paths, _CHECKED_PATHS)]
-    if not any(path.exists() for path in first):
+    if not any(map(is_there, first)):
         raise InputError(
             f"none of the first {len(first)} images of {file} exists, for example {first[0]}: "
             "paths must be absolute or start at the table's folder"

@@ -126,6 +126,15 @@ def estimate_noise_rate(rows: Tensor, labels: Tensor, num_classes: int) -> Tenso
     Returns:
         () float in [0, 1].
     """
+    return fit_symmetric(rows, labels, num_classes)[0]
+
+
+def fit_symmetric(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Fits the model above.
+
+    Returns:
+        () float noise rate in [0, 1]; () float softmax scale that goes with it.
+    """
     log_p = log_posteriors(rows, labels, torch.ones_like(rows[:, 0]), num_classes, _SCALES)
     right = log_p.double().exp()  # (S, N)
     wrong = (1 - right) / (num_classes - 1)
@@ -134,4 +143,5 @@ def estimate_noise_rate(rows: Tensor, labels: Tensor, num_classes: int) -> Tenso
         share = rate * wrong / ((1 - rate) * right + rate * wrong).clamp_min(1e-300)
         rate = share.mean(dim=1, keepdim=True)
     likelihood = ((1 - rate) * right + rate * wrong).clamp_min(1e-300).log().mean(dim=1)
-    return rate[likelihood.argmax(), 0].to(rows.dtype)
+    best = likelihood.argmax()
+    return rate[best, 0].to(rows.dtype), rows.new_tensor(_SCALES)[best]

@@ -1,27 +1,29 @@
-"""Retrieval metrics from exact nearest neighbours, in tiles: nothing of size N x N is held.
+"""Retrieval metrics from exact nearest neighbours; `nearest` has the rules for ties and copies.
 
 Recall@K is the share of queries with at least one item of their class among the K nearest (the
-definition of metric learning, "any of the top K"; not the recall of sets). R-precision is the share
-of right items among the R nearest, R = number of gallery items of the query's class. MAP@R is the
-mean over the ranks i <= R of the precision at i where item i is right, else 0 (Musgrave et al.,
-ECCV 2020, arXiv 2003.08505).
+definition of metric learning, "any of the top K", also called CMC@K; not the recall of sets).
+R-precision is the share of right items among the R nearest, R = number of gallery items of the
+query's class, without the query itself. MAP@R is the mean over the ranks i <= R of the precision at
+i where item i is right, else 0 (Musgrave et al., ECCV 2020, arXiv 2003.08505). MAP@K is the sum
+over the ranks i <= K of the precision at i where item i is right, divided by min(K, R), so that a
+perfect ranking has 1 whatever the size of its class.
 
-Rules: cosines in float32; a query is removed from its own gallery by row number, never by value;
-equal cosines rank by gallery row number, and exact copies in the gallery always have equal cosines,
-so results do not depend on tiles; a query without any right item in the gallery is left out of the
-averages and counted.
+Not here: the mean of precision@1 to precision@100, which PRISM's code prints as MAP@100. It is no
+average precision, and a perfect ranking of a class of 5 has about 0.2 in it.
+
+A query without any right item in the gallery is left out of the averages and counted. A K above the
+gallery's size means all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from pipeline.copies import first_copies
-
-_TILE_ELEMENTS = 2**25  # similarities held at once, 128 MB of float32
+from pipeline.measures.nearest import TILE_BYTES, tiles, top_k
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Retrieval:
         map_at_r: in [0, 1].
         num_queries: queries that entered the averages.
         lone_queries: queries without any right item in the gallery, left out.
+        map_at: K -> MAP@K in [0, 1].
     """
 
     recall: dict[int, float]
@@ -43,6 +46,52 @@ class Retrieval:
     map_at_r: float
     num_queries: int
     lone_queries: int
+    map_at: dict[int, float] = field(default_factory=dict)
+
+    def shares(self) -> dict[str, float]:
+        """Collect the metrics by the names that they are printed with; NaN without a query."""
+        return {
+            **{f"recall@{k}": value for k, value in self.recall.items()},
+            "precision@1": self.precision_at_1,
+            "r_precision": self.r_precision,
+            "map@r": self.map_at_r,
+            **{f"map@{k}": value for k, value in self.map_at.items()},
+        }
+
+
+@dataclass(frozen=True)
+class PerQuery:
+    """The metrics of single queries, on the CPU.
+
+    Attributes:
+        values: (Q, M) float64 in [0, 1]: Recall@K, P@1, R-precision, MAP@R, MAP@K.
+        has_right: (Q,) bool, whether the gallery has a right item; else the values mean nothing.
+        recall_at: the K of Recall@K.
+        map_at: the K of MAP@K.
+    """
+
+    values: Tensor
+    has_right: Tensor
+    recall_at: tuple[int, ...]
+    map_at: tuple[int, ...]
+
+    def of(self, queries: Tensor) -> PerQuery:
+        """Choose some queries by their numbers, (n,) int64."""
+        return PerQuery(self.values[queries], self.has_right[queries], self.recall_at, self.map_at)
+
+    def average(self) -> Retrieval:
+        """Averages over the queries that have a right item; NaN where none has."""
+        means = self.values[self.has_right].mean(dim=0).tolist()
+        edge = len(self.recall_at)
+        return Retrieval(
+            recall=dict(zip(self.recall_at, means[:edge], strict=True)),
+            precision_at_1=means[edge],
+            r_precision=means[edge + 1],
+            map_at_r=means[edge + 2],
+            num_queries=int(self.has_right.sum()),
+            lone_queries=int((~self.has_right).sum()),
+            map_at=dict(zip(self.map_at, means[edge + 3 :], strict=True)),
+        )
 
 
 def evaluate(
@@ -52,71 +101,61 @@ def evaluate(
     gallery_labels: Tensor,
     *,
     recall_at: tuple[int, ...],
+    map_at: tuple[int, ...] = (),
     own_rows: Tensor | None = None,
+    tile_bytes: int = TILE_BYTES,
 ) -> Retrieval:
-    """Ranks the gallery for every query and averages the metrics.
+    """Ranks the gallery for every query and averages the metrics; see `per_query`."""
+    return per_query(
+        queries,
+        query_labels,
+        gallery,
+        gallery_labels,
+        recall_at=recall_at,
+        map_at=map_at,
+        own_rows=own_rows,
+        tile_bytes=tile_bytes,
+    ).average()
+
+
+def per_query(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    recall_at: tuple[int, ...],
+    map_at: tuple[int, ...] = (),
+    own_rows: Tensor | None = None,
+    tile_bytes: int = TILE_BYTES,
+) -> PerQuery:
+    """Ranks the gallery for every query and measures each.
 
     Args:
         queries: (Q, D) unit norm.
         query_labels: (Q,) int64.
         gallery: (G, D) unit norm.
         gallery_labels: (G,) int64.
-        recall_at: the K, each at least 1; a K above the gallery's size means all of it.
+        recall_at: the K of Recall@K, each at least 1.
+        map_at: the K of MAP@K, each at least 1.
         own_rows: (Q,) int64, the gallery row that is the query itself, where queries are part of
             the gallery.
+        tile_bytes: memory for one tile of the search, beside queries and gallery.
     """
     num_right = _count(gallery_labels, query_labels)  # (Q,)
     if own_rows is not None:
         num_right = num_right - 1
-    depth = min(max(*recall_at, int(num_right.max()), 1), len(gallery) - (own_rows is not None))
+    reach = len(gallery) - (own_rows is not None)  # rows that a query can find
+    depths = num_right.clamp(min(max((*recall_at, *map_at, 1)), reach), reach)
+    gallery = gallery.float()  # once, not in each tile
     originals = _originals(gallery)
-    per_query = []
-    tile = max(1, _TILE_ELEMENTS // len(gallery))
-    for at in range(0, len(queries), tile):
-        part = slice(at, at + tile)
+    values = torch.empty(len(queries), len(recall_at) + 3 + len(map_at), dtype=torch.float64)
+    for part, depth in tiles(depths, len(gallery), tile_bytes):
         own = None if own_rows is None else own_rows[part]
         nearest = top_k(queries[part], gallery, depth, own, originals)
         is_right = gallery_labels[nearest] == query_labels[part, None]  # (T, depth)
-        per_query.append(_measure(is_right, num_right[part], recall_at))
-    return _average(torch.cat(per_query), num_right > 0, recall_at)
-
-
-def top_k(
-    queries: Tensor,
-    gallery: Tensor,
-    k: int,
-    own_rows: Tensor | None = None,
-    originals: Tensor | None = None,
-) -> Tensor:
-    """Finds the k most similar gallery rows, most similar first, lower row number first on ties.
-
-    Args:
-        queries: (T, D).
-        gallery: (G, D).
-        k: at most G, or G - 1 with `own_rows`.
-        own_rows: (T,) int64 gallery rows that are left out, one per query.
-        originals: (G,) int64, for each gallery row the first exact copy of it, whose cosine it
-            takes over: a matrix product rounds the same row differently at different places.
-
-    Returns:
-        (T, k) int64 gallery rows.
-    """
-    similarity = queries.float() @ gallery.float().T  # (T, G)
-    if originals is not None:
-        similarity = similarity[:, originals]
-    if own_rows is not None:
-        similarity.scatter_(1, own_rows[:, None], -torch.inf)
-    values, index = similarity.topk(k, dim=1)
-    # topk breaks ties as it likes, inside the k and at their edge. Inside: sort by row number,
-    # then stably by value. At the edge: rank anew the rows where a tie was cut.
-    by_row = index.sort(dim=1)
-    order = values.gather(1, by_row.indices).argsort(dim=1, descending=True, stable=True)
-    index = by_row.values.gather(1, order)
-    last = values[:, -1:]
-    is_cut = (similarity == last).sum(dim=1) > (values == last).sum(dim=1)
-    for row in is_cut.nonzero()[:, 0].tolist():
-        index[row] = similarity[row].argsort(descending=True, stable=True)[:k]
-    return index
+        values[part.cpu()] = _measure(is_right, num_right[part], recall_at, map_at).cpu()
+    return PerQuery(values, (num_right > 0).cpu(), recall_at, map_at)
 
 
 def _originals(gallery: Tensor) -> Tensor | None:
@@ -133,26 +172,32 @@ def _count(gallery_labels: Tensor, query_labels: Tensor) -> Tensor:
     return torch.where(classes[place] == query_labels, counts[place], 0)
 
 
-def _measure(is_right: Tensor, num_right: Tensor, recall_at: tuple[int, ...]) -> Tensor:
-    """Measures each query: (T, len(recall_at) + 3) float64: recalls, P@1, R-precision, MAP@R."""
-    rank = torch.arange(1, is_right.shape[1] + 1, device=is_right.device)
-    hits = is_right & (rank <= num_right[:, None])
-    precision = hits.cumsum(dim=1).double() / rank
+def _measure(
+    is_right: Tensor, num_right: Tensor, recall_at: tuple[int, ...], map_at: tuple[int, ...]
+) -> Tensor:
+    """Measures each query: (T, M) float64 in the order of `PerQuery.values`.
+
+    Args:
+        is_right: (T, depth) bool, by falling cosine; depth is at least R and, as far as the gallery
+            goes, K.
+        num_right: (T,) int64, R.
+        recall_at: the K of Recall@K.
+        map_at: the K of MAP@K.
+    """
+    if is_right.device.type == "mps":  # which has no float64
+        is_right, num_right = is_right.cpu(), num_right.cpu()
+    depth = is_right.shape[1]
+    rank = torch.arange(1, depth + 1, device=is_right.device)
     total = num_right.clamp_min(1)
-    recalls = [is_right[:, :k].any(dim=1).double() for k in recall_at]
-    r_precision = hits.sum(dim=1).double() / total
-    map_at_r = (precision * hits).sum(dim=1) / total
-    return torch.stack([*recalls, is_right[:, 0].double(), r_precision, map_at_r], dim=1)
-
-
-def _average(values: Tensor, has_right: Tensor, recall_at: tuple[int, ...]) -> Retrieval:
-    """Averages over the queries that have a right item; NaN where none has."""
-    *recalls, precision_at_1, r_precision, map_at_r = values[has_right].mean(dim=0).tolist()
-    return Retrieval(
-        recall=dict(zip(recall_at, recalls, strict=True)),
-        precision_at_1=precision_at_1,
-        r_precision=r_precision,
-        map_at_r=map_at_r,
-        num_queries=int(has_right.sum()),
-        lone_queries=int((~has_right).sum()),
+    in_r = is_right & (rank <= num_right[:, None])
+    gain = is_right.cumsum(dim=1).double().div_(rank).mul_(is_right)  # precision at right ranks
+    return torch.stack(
+        [
+            *(is_right[:, : min(k, depth)].any(dim=1).double() for k in recall_at),
+            is_right[:, :1].any(dim=1).double(),
+            in_r.sum(dim=1).double() / total,
+            (gain * in_r).sum(dim=1) / total,
+            *(gain[:, : min(k, depth)].sum(dim=1) / total.clamp_max(min(k, depth)) for k in map_at),
+        ],
+        dim=1,
     )

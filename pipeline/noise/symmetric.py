@@ -10,34 +10,28 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pipeline.noise._subject import Corrupted, Subject, flipped_rows
 
 
 def corrupt(
-    labels: NDArray[np.int64],
-    num_classes: int,
+    subject: Subject,
     generator: np.random.Generator,
     *,
     rate: Annotated[float, "at least 0, at most 1"],
     mode: Literal["exact", "independent"] = "exact",
-) -> NDArray[np.int64]:
-    """Flips labels.
+) -> Corrupted:
+    """Flip labels.
 
     Args:
-        labels: (N,) in 0..C-1.
-        num_classes: C, at least 2.
+        subject: N rows of at least 2 classes.
         generator: draws the rows and their new classes.
         rate: share of flipped rows, in [0, 1].
         mode: "exact" flips round(rate * N) rows; "independent" flips each row with that
             probability, as the published lists do.
-
-    Returns:
-        (N,) the new labels.
     """
-    count = len(labels)
-    if mode == "exact":
-        flipped = generator.permutation(count) < round(rate * count)
-    else:
-        flipped = generator.random(count) < rate
-    shift = generator.integers(1, num_classes, size=count)
-    return np.where(flipped, (labels + shift) % num_classes, labels)
+    labels, num_classes = subject.labels, len(subject.classes)
+    flipped = flipped_rows(generator, len(labels), rate, mode)
+    shift = generator.integers(1, num_classes, size=len(labels))
+    noisy = np.where(flipped, (labels + shift) % num_classes, labels)
+    return Corrupted(noisy, subject.classes, rate)

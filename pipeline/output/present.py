@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.choices.catalogue import Entry
     from pipeline.choices.recipes import Recipe
     from pipeline.demo import Row
-    from pipeline.evaluate import Evaluation
     from pipeline.extract import ExtractReport
     from pipeline.measures.metrics import Retrieval
     from pipeline.probe import Moment
@@ -34,13 +33,12 @@ def extract_json(report: ExtractReport) -> dict[str, Any]:
 def train_json(run: Run) -> dict[str, Any]:
     """Write what a training run did as plain values; rates and shares are 0 to 1."""
     record, noise = run.record, run.record["noise"]
-    spec = NoiseSpec.parse(noise["spec"]) if noise else None
     return {
         "run": str(run.path),
         "store": record["store"]["path"],
         "loss": run.settings.loss,
         "noise": {
-            "nominal": spec.rate if spec else 0.0,
+            "nominal": noise["nominal_rate"] if noise else 0.0,
             "realised": noise["realised_rate"] if noise else 0.0,
         },
         "detection": record["selection"]["detection"],
@@ -50,34 +48,16 @@ def train_json(run: Run) -> dict[str, Any]:
         "noise_rate": record["selection"]["noise_rate"],
         "dropped": record["selection"]["dropped"],
         "loss_facts": record["loss"],
+        "validation": record["validation"],
         "resumed_at_epoch": record["resumed_at_epoch"],
         "history": record["history"],
         "settings": asdict(run.settings),
     }
 
 
-def evaluation_json(run: Run, evaluation: Evaluation) -> dict[str, Any]:
-    """Write an evaluation as plain values, metrics in percent; trained is None for `none`."""
-    untrained, *trained = evaluation.rows.values()
-    return {
-        "run": str(run.path),
-        "protocol": evaluation.protocol,
-        "queries": untrained.num_queries,
-        "unmatched": untrained.lone_queries,
-        "trained": metrics_json(trained[0]) if trained else None,
-        "untrained": metrics_json(untrained),
-    }
-
-
 def metrics_json(found: Retrieval) -> dict[str, float]:
     """Write the metrics in percent with the names that they are printed with."""
-    shares = {
-        **{f"recall@{k}": value for k, value in found.recall.items()},
-        "precision@1": found.precision_at_1,
-        "r_precision": found.r_precision,
-        "map@r": found.map_at_r,
-    }
-    return {name: 100 * share for name, share in shares.items()}
+    return {name: 100 * share for name, share in found.shares().items()}
 
 
 def catalogue_json(entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -104,33 +84,12 @@ def recipes_json(recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
     return [{"name": name, **asdict(recipe)} for name, recipe in recipes.items()]
 
 
-def evaluation_table(evaluation: Evaluation) -> Table:
-    """Lay out metrics in percent, one row for the untrained features and one for the run."""
-    recall_at = next(iter(evaluation.rows.values())).recall
-    names = [*(f"recall@{k}" for k in recall_at), "prec@1", "r-prec", "map@r"]
-    table = _table("", *names)
-    for name, found in evaluation.rows.items():
-        values = [*found.recall.values(), found.precision_at_1, found.r_precision, found.map_at_r]
-        table.add_row(name, *map(percent, values))
-    return table
-
-
-def evaluation_note(evaluation: Evaluation) -> str:
-    """Say what was searched for in what."""
-    roles = evaluation.split
-    found = next(iter(evaluation.rows.values()))
-    if roles.own_rows is None:
-        text = f"{len(roles.query):,} test rows searched among {len(roles.gallery):,} gallery rows"
-    else:
-        text = f"{len(roles.query):,} rows of unseen classes, each searched among all others"
-    lone = f"; {found.lone_queries:,} without a match were left out" if found.lone_queries else ""
-    return f"{evaluation.protocol}: {text}{lone}; percent; exact search on {evaluation.device}"
-
-
 def demo_lines(rows: Sequence[Row], noise: str) -> list[Any]:
     """Lay out the demo's comparison, in percent, and say what to look at."""
-    rate = NoiseSpec.parse(noise).rate
-    table = _table("recall@1", "right labels", f"{100 * rate:.0f}% wrong", "lost", "found", "right")
+    rate = NoiseSpec.parse(noise).rate or 0
+    table = figures_table(
+        "recall@1", "right labels", f"{100 * rate:.0f}% wrong", "lost", "found", "right"
+    )
     for row in rows:
         clean, noisy = row.clean.recall[1], row.noisy.recall[1]
         values = (clean, noisy, clean - noisy, row.found, row.right)
@@ -170,8 +129,10 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
         f"{record['seconds']:.1f} s on {record['environment']['device']} ({record['protocol']})"
     ]
     if noise is not None:
+        nominal = noise["nominal_rate"]
         lines.append(
             f"noise {noise['spec']}: {percent(noise['realised_rate'])} % of labels changed"
+            + ("" if nominal is None else f", nominal {percent(nominal)} %")
         )
     if selection["noise_rate"] is not None:
         lines.append(
@@ -187,6 +148,13 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
     if record["loss"]:
         facts = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in record["loss"].items())
         lines.append("the loss, over all training rows: " + ", ".join(facts))
+    if record["validation"]:
+        looked = record["validation"]
+        lines.append(
+            f"validation on {looked['rows']}, fold {looked['fold']} of {looked['folds']}: MAP@R "
+            f"{percent(looked['selected_map@r'])} % after epoch {looked['selected_epoch']}, the "
+            f"best, {percent(looked['last_map@r'])} % after the last"
+        )
     if record["resumed_at_epoch"]:
         lines.append(f"went on from epoch {record['resumed_at_epoch']}, where it was interrupted")
     return lines
@@ -219,7 +187,7 @@ def extract_lines(report: ExtractReport) -> list[str]:
 
 def probe_table(moments: Sequence[Moment]) -> Table:
     """Lay out whose pairs a loss listened to over training, in percent."""
-    table = _table("epochs done", "pull", "wrong pairs", "push", "wrong pairs")
+    table = figures_table("epochs done", "pull", "wrong pairs", "push", "wrong pairs")
     for moment in moments:
         shares = (
             moment.wrong_pull,
@@ -278,7 +246,8 @@ def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _table(first: str, *others: str) -> Table:
+def figures_table(first: str, *others: str) -> Table:
+    """Begin a table of names and figures; columns that do not fit are folded."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     for name in others:

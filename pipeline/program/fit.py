@@ -12,6 +12,8 @@ from pipeline.program.facts import facts_of
 from pipeline.program.loop import Program
 from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
+from pipeline.program.snapshots import resume
 from pipeline.selection._state import State
 
 Progress = Callable[[int, int], None]
@@ -44,11 +46,12 @@ def fit(
     num_classes: int,
     method: Method,
     schedule: Schedule,
-    seeds: Sequence[int],
+    seeds: Sequence[int | Seeds],
     progress: Progress = lambda done, total: None,
     *,
     snapshot: Mapping[str, Tensor] | None = None,
     observe: Callable[[Program], None] = lambda program: None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Train R runs.
 
@@ -62,15 +65,19 @@ def fit(
         progress: is told the finished and the total epochs.
         snapshot: of a program with the same arguments, to go on from.
         observe: is shown the program before the first epoch and after every one.
+        is_over: asked before every epoch whether to stop early.
 
     Raises:
         InputError: the selection or the loss finds that it cannot work with these rows.
     """
-    program = Program(features, labels, num_classes, method, schedule, seeds, snapshot)
+    arguments = features, labels, num_classes, method, schedule, seeds
+    program = Program(*arguments, begins=snapshot is None)
+    if snapshot is not None:
+        resume(program, snapshot)
     if not program.epochs_done:
         facts_of(program)  # a loss that cannot work with these rows says so now
     observe(program)
-    while program.epochs_done < schedule.epochs:
+    while program.epochs_done < schedule.epochs and not is_over():
         progress(program.epochs_done, schedule.epochs)
         program.epoch()
         observe(program)

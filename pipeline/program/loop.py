@@ -9,7 +9,7 @@ additions. Nothing here knows files, names or true labels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional
 
-from pipeline.program import heads, memory, sampling, snapshots, trees
+from pipeline.program import heads, memory, sampling, trees
 from pipeline.program.memory import Memory
 from pipeline.program.method import Method
 from pipeline.program.optimiser import AdamW
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
 from pipeline.program.step import Bank, Moment, step
+from pipeline.selection._state import State
 
 Tensors = dict[str, Tensor]
 Draw = Callable[[torch.Generator], Tensors]
@@ -38,29 +40,36 @@ class Program:
         num_classes: int,
         method: Method,
         schedule: Schedule,
-        seeds: Sequence[int],
-        snapshot: Mapping[str, Tensor] | None = None,
+        seeds: Sequence[int | Seeds],
+        *,
+        begins: bool = True,
     ) -> None:
-        """Start the runs, or go on from a snapshot; the arguments are those of `fit`."""
+        """Prepare the runs; the arguments are those of `fit`.
+
+        With `begins` False neither selections nor surveys are started: `snapshots.resume` fills
+        everything in.
+        """
         self.features, self.labels, self.num_classes = features, labels, num_classes
         self.method, self.schedule = method, schedule
-        self.samplers = [_generator(seed, "sampling") for seed in seeds]
-        self.surveyors = [_generator(seed, "survey") for seed in seeds]
+        seeds_of_runs = [Seeds.of(each) for each in seeds]
+        starts = [each.start for each in seeds_of_runs]
+        self.samplers = [_generator(each.sampling, "sampling") for each in seeds_of_runs]
+        self.surveyors = [_generator(each.sampling, "survey") for each in seeds_of_runs]
         over_runs = vmap if method.is_batched else trees.one_by_one
         self.step = over_runs(partial(step, method, features))
         self.losses: list[Tensor] = []  # (R,) each
         self.kept: list[Tensor] = []
         self.steps_done = torch.zeros(len(seeds), device=features.device)
-        self._draw_parameters([_generator(seed, "start") for seed in seeds])
+        self._draw_parameters([_generator(seed, "start") for seed in starts])
         self.bank = self._empty_bank()
-        if snapshot is not None:
-            snapshots.restore(self, snapshot)
+        self.surveys: Tensors = {}
+        self.states: list[State] = []
+        if not begins:
             return
         self.states = [
             method.start(features, of_run, num_classes, _generator(seed, "selection"))
-            for of_run, seed in zip(labels, seeds, strict=True)
+            for of_run, seed in zip(labels, starts, strict=True)
         ]
-        self.surveys: Tensors = {}
         if method.surveys != "never":
             self.surveys = self._survey([functional.normalize(features, dim=1)] * len(seeds))
 

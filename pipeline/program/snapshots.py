@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.program import trees
+from pipeline.program.loop import Program
 from pipeline.program.memory import Memory
 from pipeline.selection._state import State
-
-if TYPE_CHECKING:
-    from pipeline.program.loop import Program
 
 
 def snapshot(program: Program) -> dict[str, Tensor]:
@@ -37,8 +35,8 @@ def snapshot(program: Program) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(program: Program, leaves: Mapping[str, Tensor]) -> None:
-    """Put a snapshot into a program that was made with the same arguments."""
+def resume(program: Program, leaves: Mapping[str, Tensor]) -> Program:
+    """Fill a program that was made with the same arguments, and has not begun, from a snapshot."""
     for name in ("samplers", "surveyors"):
         for generator, state in zip(getattr(program, name), leaves[name], strict=True):
             generator.set_state(state.clone())
@@ -54,6 +52,7 @@ def restore(program: Program, leaves: Mapping[str, Tensor]) -> None:
     program.surveys = tree.get("surveys", {})
     program.steps_done = tree["steps_done"]
     program.losses, program.kept = list(tree["losses"]), list(tree["kept"])
+    return program
 
 
 def _fill(parameters: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from cache.errors import InputError
 FOLDER = Path("dml-out")
 STORE = FOLDER / "features.zarr"
 RUNS = FOLDER / "runs"
+ABLATION = FOLDER / "ablation"
 Kind = Literal["store", "run"]
 _COMMAND = {"store": "dml extract", "run": "dml train"}
 _OPTION = {"store": "--store PATH", "run": "its folder"}

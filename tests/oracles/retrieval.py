@@ -16,6 +16,7 @@ class Scores(NamedTuple):
     r_precision: float
     map_at_r: float
     lone: int
+    map_at: dict[int, float]
 
 
 def ranking(cosines: NDArray[np.floating], own_row: int | None) -> list[int]:
@@ -33,15 +34,30 @@ def average_precision_at_r(is_right: list[bool], r: int) -> float:
     return total / r
 
 
+def average_precision_at_k(is_right: list[bool], k: int) -> float:
+    """Sum of the precisions at the right ranks up to K over the most that there can be of them."""
+    precisions = [fmean(is_right[:i]) for i in range(1, k + 1) if is_right[i - 1 : i] == [True]]
+    return sum(precisions) / min(k, sum(is_right))
+
+
+def optimistic_recall(is_right: list[bool], cosines: list[float], k: int) -> bool:
+    """The tie rule of other code: fewer than K wrong items strictly above the best right one."""
+    best = max(value for value, right in zip(cosines, is_right, strict=True) if right)
+    wrong = [value for value, right in zip(cosines, is_right, strict=True) if not right]
+    return sum(value > best for value in wrong) < k
+
+
 def evaluate(
     similarity: NDArray[np.floating],
     query_labels: list[int],
     gallery_labels: list[int],
     recall_at: tuple[int, ...],
     own_rows: list[int] | None = None,
+    map_at: tuple[int, ...] = (),
 ) -> Scores:
-    """Averages Recall@K, R-precision and MAP@R over the rows of a (Q, G) similarity."""
+    """Averages Recall@K, R-precision, MAP@R and MAP@K over the rows of a (Q, G) similarity."""
     recalls: dict[int, list[float]] = {k: [] for k in recall_at}
+    at: dict[int, list[float]] = {k: [] for k in map_at}
     r_precisions, average_precisions, lone = [], [], 0
     for q, label in enumerate(query_labels):
         order = ranking(similarity[q], None if own_rows is None else own_rows[q])
@@ -52,6 +68,8 @@ def evaluate(
             continue
         for k in recall_at:
             recalls[k].append(float(any(is_right[:k])))
+        for k in map_at:
+            at[k].append(average_precision_at_k(is_right, k))
         r_precisions.append(sum(is_right[:r]) / r)
         average_precisions.append(average_precision_at_r(is_right, r))
     return Scores(
@@ -59,4 +77,5 @@ def evaluate(
         r_precision=fmean(r_precisions),
         map_at_r=fmean(average_precisions),
         lone=lone,
+        map_at={k: fmean(values) for k, values in at.items()},
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.measures import metrics
+from pipeline.measures import metrics, nearest
 
 from . import retrieval
 
@@ -28,6 +28,7 @@ def assert_equal(found: metrics.Retrieval, expected: retrieval.Scores, num_queri
     assert found.recall == near(expected.recall, abs=1e-12)
     assert found.r_precision == near(expected.r_precision, abs=1e-12)
     assert found.map_at_r == near(expected.map_at_r, abs=1e-12)
+    assert found.map_at == near(expected.map_at, abs=1e-12)
     assert found.lone_queries == expected.lone
     assert found.num_queries == num_queries - expected.lone
 
@@ -41,9 +42,10 @@ def test_every_row_against_all_others_equals_brute_force(make, seed, num_classes
     labels = torch.randint(num_classes, (40,), generator=generator)
     ks = (1, 2, 4, 8, 100)
     own = torch.arange(40)
-    found = metrics.evaluate(rows, labels, rows, labels, recall_at=ks, own_rows=own)
+    found = metrics.evaluate(rows, labels, rows, labels, recall_at=ks, map_at=ks, own_rows=own)
     names = labels.tolist()
-    expected = retrieval.evaluate((rows @ rows.T).numpy(), names, names, ks, own.tolist())
+    cosines = (rows @ rows.T).numpy()
+    expected = retrieval.evaluate(cosines, names, names, ks, own.tolist(), map_at=ks)
     assert_equal(found, expected, 40)
 
 
@@ -56,9 +58,9 @@ def test_queries_against_another_gallery_equal_brute_force(make, seed):
     asked = torch.randint(15, (30,), generator=generator)
     held = torch.randint(5, 20, (45,), generator=generator)
     ks = (1, 10)
-    found = metrics.evaluate(queries, asked, gallery, held, recall_at=ks)
+    found = metrics.evaluate(queries, asked, gallery, held, recall_at=ks, map_at=(7,))
     similarity = (queries @ gallery.T).numpy()
-    expected = retrieval.evaluate(similarity, asked.tolist(), held.tolist(), ks)
+    expected = retrieval.evaluate(similarity, asked.tolist(), held.tolist(), ks, map_at=(7,))
     assert_equal(found, expected, 30)
 
 
@@ -79,7 +81,33 @@ def test_some_rows_of_the_gallery_as_queries_equal_brute_force(seed):
 def test_the_nearest_rows_equal_a_full_sort(k):
     generator = torch.Generator().manual_seed(k)
     queries, gallery = signs(9, generator), signs(12, generator)
-    found = metrics.top_k(queries, gallery, k)
+    found = nearest.top_k(queries, gallery, k)
     similarity = (queries @ gallery.T).numpy()
     for q in range(9):
         assert found[q].tolist() == retrieval.ranking(similarity[q], None)[:k]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_counting_ties_as_hits_gives_never_less_and_with_copies_of_wrong_labels_more(seed):
+    """Every third row is a copy of another row, whose label may be another one."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = directions(60, generator)
+    rows[::3] = rows[torch.randint(60, (20,), generator=generator)]
+    labels = torch.arange(60) % 4
+    first = (rows[:, None] == rows).all(dim=2).int().argmax(dim=1)
+    cosines = (rows @ rows.T)[
+        :, first
+    ].numpy()  # copies have equal cosines, whatever the product rounded
+    ks = (1, 2, 4)
+    found = metrics.evaluate(
+        rows, labels, rows, labels, recall_at=ks, own_rows=torch.arange(60)
+    ).recall
+    optimistic = dict.fromkeys(ks, 0.0)
+    for q in range(60):
+        others = [row for row in range(60) if row != q]
+        is_right = [bool(labels[row] == labels[q]) for row in others]
+        values = [float(cosines[q, row]) for row in others]
+        for k in ks:
+            optimistic[k] += retrieval.optimistic_recall(is_right, values, k) / 60
+    assert all(optimistic[k] >= found[k] - 1e-12 for k in ks)
+    assert optimistic[1] > found[1]

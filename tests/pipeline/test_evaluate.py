@@ -113,3 +113,64 @@ def test_the_same_store_at_another_place_is_taken(
     run = trained(store, tmp_path / "run")
     copy = make_store(tmp_path / "copy.zarr")
     assert evaluate_run(run, copy, device="cpu").rows == evaluate_run(run, store).rows
+
+
+def test_each_class_has_its_own_metrics_and_the_worst_comes_first(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    run = trained(store, tmp_path / "run")
+    found = evaluate_run(run, store, by="class", map_at=(3,), device="cpu")
+    assert sorted((group.name for group in found.groups), key=int) == [str(c) for c in range(12)]
+    scores = [group.rows["run"].map_at_r for group in found.groups]
+    assert scores == sorted(scores)
+    for row in (UNTRAINED, "run"):
+        queries = [group.rows[row].num_queries for group in found.groups]
+        assert queries == [8] * 12
+        mean = np.mean([group.rows[row].map_at[3] for group in found.groups])
+        assert mean == pytest.approx(found.rows[row].map_at[3], abs=1e-12)
+
+
+def test_a_class_without_a_match_comes_last(tmp_path: Path, make_store: Any) -> None:
+    labels = [str(row % 12) for row in range(280)] + ["strange"] * 8
+    store = make_store(tmp_path / "s.zarr", labels)
+    found = evaluate_run(trained(store, tmp_path / "run"), store, by="class", device="cpu")
+    last = found.groups[-1]
+    assert (last.name, last.rows["run"].num_queries, last.rows["run"].lone_queries) == (
+        "strange",
+        0,
+        8,
+    )
+
+
+def test_superlabels_group_the_queries(tmp_path: Path, make_store: Any) -> None:
+    kinds = ["even" if row % 2 == 0 else "odd" for row in range(288)]
+    store = make_store(tmp_path / "s.zarr", superlabels=kinds)
+    found = evaluate_run(trained(store, tmp_path / "run"), store, by="superlabel", device="cpu")
+    by_class = evaluate_run(trained(store, tmp_path / "two"), store, by="class", device="cpu")
+    assert sorted(group.name for group in found.groups) == ["even", "odd"]
+    for group in found.groups:
+        own = [
+            each.rows[UNTRAINED].map_at_r
+            for each in by_class.groups
+            if int(each.name) % 2 == (group.name == "odd")
+        ]
+        assert group.rows[UNTRAINED].num_queries == 48
+        assert group.rows[UNTRAINED].map_at_r == pytest.approx(np.mean(own), abs=1e-12)
+
+
+def test_superlabels_that_the_store_lacks_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    run = trained(store, tmp_path / "run")
+    with pytest.raises(InputError, match="has no superlabels: add a column superlabel"):
+        evaluate_run(run, store, by="superlabel")
+
+
+def test_clustering_has_as_many_clusters_as_test_classes(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    run = trained(store, tmp_path / "run", protocol="class-disjoint")
+    found = evaluate_run(run, store, clustering=True, device="cpu").clusterings
+    assert list(found) == [UNTRAINED, "run"]
+    assert found["run"].num_clusters == 6
+    assert 0 < found["run"].ami < found["run"].nmi <= 1
+    assert evaluate_run(run, store, device="cpu").clusterings == {}
+    assert evaluate_run(run, store, clustering=True, device="cpu").clusterings == found

@@ -161,7 +161,8 @@ def test_the_record_tells_the_realised_noise_and_the_wrong_rows(
     is_wrong = np.array(labels["is_wrong"])
     used, given = np.array(labels["label"]), np.array(labels["given_label"])
     np.testing.assert_array_equal(is_wrong, used != given)
-    assert run.record["noise"] == {"spec": spec, "realised_rate": is_wrong.mean(), "seed": 0}
+    rates = {"nominal_rate": 0.3, "realised_rate": is_wrong.mean()}
+    assert run.record["noise"] == {"spec": spec, **rates, "seed": 0}
     if mode == "exact":
         assert abs(is_wrong.sum() - 0.3 * TRAIN) <= 1
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.measures import metrics
+from pipeline.measures import metrics, nearest
 from pipeline.measures.metrics import Retrieval
 
 near = pytest.approx
@@ -26,13 +26,14 @@ def among_themselves(rows: Tensor, labels: Tensor, *recall_at: int) -> Retrieval
     return metrics.evaluate(rows, labels, rows, labels, recall_at=recall_at, own_rows=own)
 
 
-def ranked(*is_right: int) -> Retrieval:
+def ranked(*is_right: int, map_at: tuple[int, ...] = ()) -> Retrieval:
     """One query of class 1 whose gallery is right or wrong in this order of similarity."""
     cosines = torch.linspace(0.9, 0.1, len(is_right))
     gallery = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
     query = torch.tensor([[1.0, 0.0]])
+    labels = torch.tensor(is_right)
     return metrics.evaluate(
-        query, torch.tensor([1]), gallery, torch.tensor(is_right), recall_at=(1, 2, 4)
+        query, torch.tensor([1]), gallery, labels, recall_at=(1, 2, 4), map_at=map_at
     )
 
 
@@ -61,6 +62,16 @@ def test_a_hit_at_rank_two_of_two_by_hand():
     assert (found.r_precision, found.map_at_r) == (0.5, 0.25)
 
 
+def test_map_at_k_by_hand():
+    """Right, wrong, right, right, wrong, wrong: R = 3; precisions 1, 2/3, 3/4 at right ranks.
+
+    MAP@1: 1 / 1. MAP@2: 1 / 2. MAP@4 and all above: (1 + 2/3 + 3/4) / 3.
+    """
+    found = ranked(1, 0, 1, 1, 0, 0, map_at=(1, 2, 4, 6, 10**30))
+    every = (1 + 2 / 3 + 3 / 4) / 3
+    assert found.map_at == near({1: 1, 2: 1 / 2, 4: every, 6: every, 10**30: every}, abs=1e-12)
+
+
 def test_a_perfect_ranking_scores_one_everywhere():
     found = among_themselves(torch.eye(3).repeat(4, 1), torch.arange(3).repeat(4), 1, 3)
     assert found == Retrieval({1: 1, 3: 1}, 1, 1, 1, num_queries=12, lone_queries=0)
@@ -74,7 +85,7 @@ def test_a_copy_of_a_query_is_found_and_the_query_itself_is_not():
     found = among_themselves(rows, torch.tensor([0, 0, 1, 2, 1, 2]), 1)
     assert found.num_queries == 6
     assert found.recall[1] == near(2 / 6)
-    assert metrics.top_k(rows, rows, 1, torch.arange(6))[:, 0].tolist() == [1, 0, 3, 2, 0, 0]
+    assert nearest.top_k(rows, rows, 1, torch.arange(6))[:, 0].tolist() == [1, 0, 3, 2, 0, 0]
 
 
 def test_equal_cosines_rank_by_row_number_also_where_the_list_is_cut():
@@ -82,7 +93,7 @@ def test_equal_cosines_rank_by_row_number_also_where_the_list_is_cut():
     query = torch.tensor([[1.0, 0]])
     for k in (1, 3, 39, 40, 41, 42):
         expected = [*range(1, 41), 0, 41][:k]
-        assert metrics.top_k(query, gallery, k)[0].tolist() == expected
+        assert nearest.top_k(query, gallery, k)[0].tolist() == expected
 
 
 def test_the_tie_rule_is_not_the_optimistic_one():
@@ -123,8 +134,8 @@ def test_without_any_answerable_query_the_averages_are_not_numbers():
 
 def test_a_k_beyond_the_gallery_means_all_of_it():
     rows, labels = signs(10, 0), torch.arange(10) % 3
-    found = among_themselves(rows, labels, 1, 9, 10, 5000)
-    assert found.recall[9] == found.recall[10] == found.recall[5000] == 1
+    found = among_themselves(rows, labels, 1, 9, 10, 10**30)
+    assert found.recall[9] == found.recall[10] == found.recall[10**30] == 1
 
 
 def test_labels_beyond_float32_stay_apart():
@@ -144,13 +155,19 @@ def with_copies(rows: int) -> Tensor:
     return vectors
 
 
-@pytest.mark.parametrize("elements", [1, 50, 150, 333, 10_000])
+@pytest.mark.parametrize("tile_bytes", [1, 1_000, 5_000, 10_000, 2**20])
 @pytest.mark.parametrize("rows", [signs(50, 1), with_copies(50)], ids=["ties", "copies"])
-def test_the_size_of_the_tiles_does_not_matter(monkeypatch, elements, rows):
-    labels = torch.arange(50) % 6
-    whole = among_themselves(rows, labels, 1, 5)
-    monkeypatch.setattr(metrics, "_TILE_ELEMENTS", elements)
-    assert among_themselves(rows, labels, 1, 5) == whole
+def test_the_size_of_the_tiles_does_not_matter(tile_bytes, rows):
+    """One row needs 450 bytes for its cosines and 64 for each neighbour: from 1 to all 50 rows."""
+    labels = torch.arange(50).sqrt().long()  # classes of 1 to 14 rows: of different depths
+    own = torch.arange(50)
+    found = [
+        metrics.evaluate(
+            rows, labels, rows, labels, recall_at=(1, 5), map_at=(3,), own_rows=own, tile_bytes=size
+        )
+        for size in (tile_bytes, 2**28)
+    ]
+    assert found[0] == found[1]
 
 
 def test_the_order_of_the_rows_does_not_matter_where_no_cosines_are_equal():
@@ -169,4 +186,19 @@ def test_half_precision_features_are_compared_in_float32():
     """In float16 the two cosines are equal (2049 and 2048 round to one number)."""
     query = torch.tensor([[1.0, 1.0]]).half()
     gallery = torch.tensor([[2048.0, 0], [2048.0, 1]]).half()
-    assert metrics.top_k(query, gallery, 1).item() == 1
+    assert nearest.top_k(query, gallery, 1).item() == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_an_accelerator_measures_the_same_as_the_cpu():
+    rows, labels, own = signs(50, 3), torch.arange(50).sqrt().long(), torch.arange(50)
+    found = []
+    for device in ("cpu", "cuda"):
+        there, known, itself = (each.to(device) for each in (rows, labels, own))
+        found.append(
+            metrics.evaluate(
+                there, known, there, known, recall_at=(1, 5), map_at=(3,), own_rows=itself
+            )
+        )
+    assert found[0].shares() == near(found[1].shares(), abs=1e-12)

@@ -1,0 +1,184 @@
+"""One cell of an ablation: runs that differ in their seeds, trained together and measured."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cache.store import Features
+from pipeline.choices.assembly import method_of
+from pipeline.choices.settings import Settings
+from pipeline.embed import pick_device
+from pipeline.evaluate import embedded, normalized, search
+from pipeline.learn import Learned, learn
+from pipeline.measures.detection import detection
+from pipeline.measures.metrics import Retrieval
+from pipeline.program import heads
+from pipeline.protocol import Name, Split, split
+from pipeline.runs import provenance
+from pipeline.runs.cells import Figures
+from pipeline.runs.results import SELECTED
+from pipeline.runs.unfinished import Unfinished
+from pipeline.validation import hold_out
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all cells of an ablation stand on.
+
+    Attributes:
+        features: of the store.
+        values: (M, F) the same on the device that trains.
+        roles: protocol as it was asked for -> roles of the rows.
+        recall_at: the K of Recall@K.
+        environment: versions, hardware and git revision, by name.
+    """
+
+    features: Features
+    values: Tensor
+    roles: Mapping[Name | None, Split]
+    recall_at: tuple[int, ...]
+    environment: Mapping[str, Any]
+
+    @classmethod
+    def prepare(
+        cls,
+        features: Features,
+        settings: Sequence[Settings],
+        *,
+        recall_at: tuple[int, ...],
+        device: str,
+    ) -> Ground:
+        """Divide the rows and find out what cannot work before anything is trained.
+
+        Raises:
+            InputError: rows, protocol, validation, loss or device do not go together.
+        """
+        protocols = dict.fromkeys(each.protocol for each in settings)
+        roles = {protocol: split(features.rows, protocol) for protocol in protocols}
+        for each in settings:
+            if each.recipe.loss is not None:
+                method_of(each)
+            if each.validation is not None:
+                hold_out(roles[each.protocol], each.validation, folds=each.folds, fold=each.fold)
+        target = pick_device(device)
+        values = torch.from_numpy(features.values).to(target)
+        facts = provenance.environment(target)
+        environment = {**facts, **facts.pop("versions")}  # type: ignore[dict-item]
+        return cls(features, values, roles, recall_at, environment)
+
+
+def measure_untrained(ground: Ground, roles: Split) -> Figures:
+    """Measure the frozen features as they are."""
+    return {
+        "protocol": roles.protocol,
+        **_found(_retrieval(ground, roles, normalized)),
+        **ground.environment,
+    }
+
+
+def measure_trained(
+    ground: Ground,
+    settings: Settings,
+    seeds: Sequence[int],
+    unfinished: Unfinished,
+    progress: Progress,
+) -> dict[int, Figures]:
+    """Train runs as one program and measure each: seed -> figures by the results' columns.
+
+    Raises:
+        InputError: the training is not possible, or it diverged.
+    """
+    roles = ground.roles[settings.protocol]
+    earlier = unfinished.load()
+    begun = time.perf_counter()
+    centring, runs = learn(
+        ground.values,
+        ground.features,
+        roles,
+        [settings.replaced(seed=seed) for seed in seeds],
+        progress=progress,
+        earlier=earlier,
+        keep=unfinished.save,
+    )
+    # What was trained before an interruption has not been timed.
+    seconds = None if earlier else round((time.perf_counter() - begun) / len(seeds), 3)
+    return {
+        seed: {
+            "protocol": roles.protocol,
+            **_labels_and_selection(run),
+            **_retrieved(ground, roles, centring, run),
+            "seconds": seconds,
+            **ground.environment,
+        }
+        for seed, run in zip(seeds, runs, strict=True)
+    }
+
+
+def _labels_and_selection(run: Learned) -> Figures:
+    """Describe the labels and what the selection made of them."""
+    weights, scores = run.state.weights.cpu().numpy(), run.state.scores.cpu().numpy()
+    is_wrong, flagged = run.labels.is_wrong, weights == 0
+    figures: Figures = {
+        "nominal_noise_rate": run.labels.nominal,
+        "realised_noise_rate": run.labels.injected,
+        "estimated_noise_rate": float(run.state.noise_rate),
+        "dropped": int(flagged.sum()),
+        "train_rows": len(run.roles.train),
+        "epochs": len(run.history.get("loss", ())),
+    }
+    if is_wrong is not None:
+        found = detection(scores, flagged, is_wrong)
+        figures |= {
+            "detection_precision": found.precision,
+            "detection_recall": found.recall,
+            "detection_auc": found.auc,
+            "kept_purity": float((~is_wrong[~flagged]).mean()) if not flagged.all() else math.nan,
+        }
+    return _without_nan(figures)
+
+
+def _retrieved(ground: Ground, roles: Split, centring: heads.Centring, run: Learned) -> Figures:
+    """Measure the last epoch's head and the selected epoch's on the test rows."""
+
+    def of(head: dict[str, Tensor]) -> Retrieval:
+        return _retrieval(ground, roles, lambda rows: heads.embed(head, centring(rows)))
+
+    if not run.head:
+        return _found(_retrieval(ground, roles, normalized))
+    figures = _found(of(run.head))
+    if run.selected is not None:
+        shares = _without_nan(of(run.selected.head).shares())
+        figures |= {SELECTED + name: share for name, share in shares.items()}
+        figures["selected_epoch"] = run.selected.epoch
+        figures["validation_map@r"] = run.selected.map_at_r
+    return figures
+
+
+def _retrieval(ground: Ground, roles: Split, space: Callable[[Tensor], Tensor]) -> Retrieval:
+    queries, gallery = embedded(ground.values, roles, space)
+    return search(queries, gallery, roles, ground.recall_at, ()).average()
+
+
+def _found(retrieval: Retrieval) -> Figures:
+    return {
+        **_without_nan(retrieval.shares()),
+        "queries": retrieval.num_queries,
+        "queries_without_match": retrieval.lone_queries,
+    }
+
+
+def _without_nan(figures: Mapping[str, Any]) -> Figures:
+    """Put None in the place of what is undefined: JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in figures.items()
+    }
