@@ -186,7 +186,7 @@ def test_an_interrupted_training_leaves_nothing_behind(
     home: Path, dml: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(home.rglob("*"))
-    monkeypatch.setattr(cli, "stage", interrupting)
+    monkeypatch.setattr("pipeline.commands.train.stage", interrupting)
     answer = dml("train")
     assert answer.code == 130
     assert answer.out == ""
@@ -200,7 +200,7 @@ def test_an_interrupted_extraction_goes_on(
 ) -> None:
     monkeypatch.chdir(pictures.parent)
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "stage", interrupting)
+        patch.setattr("pipeline.commands.extract.stage", interrupting)
         assert dml("extract pictures").code == 130
     assert dml("info --json").json()["is_complete"] is False
     assert dml("train").code == 2

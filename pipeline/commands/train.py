@@ -1,0 +1,104 @@
+"""dml train: a head on stored features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands._options import (
+    DeviceOption,
+    JsonOption,
+    ProtocolOption,
+    Validation,
+)
+from pipeline.output.terminal import show, stage
+from pipeline.runs import workspace
+
+
+def train(
+    store: Annotated[
+        Path | None, typer.Option(help="The feature store. Default: the latest.")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="A recipe or a loss: see dml list losses. Default: prism.")
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(help="Which rows count: see dml list selections.")
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(help="Make labels wrong on purpose: see dml list noise and dml noise make."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="key=value: loss.margin=0.2, select.noise_rate=0.3, lr=1e-3, ..."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in each step.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Embedding dimension.")] = None,
+    protocol: ProtocolOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of start, batches and noise.")] = None,
+    validation: Annotated[
+        Validation | None,
+        typer.Option(
+            help="Hold out training rows to find the best epoch: every 5th class, every 5th row, "
+            "or the split val."
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the new run. Default: dml-out/runs/LOSS.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings of an earlier run: its folder or config.json.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train an embedding on the stored features.
+
+    Examples:
+
+    [bold]dml train[/]
+
+    [bold]dml train --loss proxy-anchor --set loss.margin=0.2[/]
+
+    [bold]dml train --loss prism --noise symmetric:0.5 --seed 1[/]
+
+    [bold]dml train --config dml-out/runs/prism[/]
+    """
+    from pipeline.choices.settings import Settings
+
+    given = {
+        "loss": loss,
+        "selection": select,
+        "noise": noise,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "dim": dim,
+        "protocol": protocol,
+        "seed": seed,
+        "validation": validation,
+    }
+    settings = Settings.load(config) if config else Settings()
+    settings = settings.replaced(
+        **{key: value for key, value in given.items() if value is not None}
+    )
+    settings = settings.with_changes(changes or []).check()
+
+    from cache import FeatureStore
+
+    source = store or workspace.latest("store")
+    opened = FeatureStore.open(source)  # before the wait for torch
+    from pipeline.output.present import train_json, train_lines
+    from pipeline.runs.record import free_path
+    from pipeline.train import train as learn
+
+    path = run or free_path(workspace.RUNS, settings.loss)
+    with stage(f"training {settings.loss} on {source}") as progress:
+        done = learn(opened, settings, path, device=device, progress=progress)
+    workspace.point("run", done.path)
+    show(as_json, train_json(done), train_lines(str(done.path), done.record))
