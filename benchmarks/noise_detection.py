@@ -28,13 +28,13 @@ from cache import FeatureStore
 from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.settings import Settings
-from pipeline.labels import TrainingLabels, training_labels
+from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
 from pipeline.program import heads
-from pipeline.protocol import Split, split
 from pipeline.runs import provenance
 from pipeline.selection._state import drop_lowest
+from pipeline.training.protocol import Split, split
 
 RATES = (0.2, 0.5)
 FIGURES = {"AUC": "auc", "purity": "purity"}

@@ -32,14 +32,14 @@ from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.labels import training_labels
+from pipeline.labels.training import training_labels
 from pipeline.measures import metrics
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
 from pipeline.program import heads
 from pipeline.program.fit import fit
-from pipeline.protocol import Split, split
 from pipeline.runs import provenance
+from pipeline.training.protocol import Split, split
 
 # A loss for the selections that no recipe has.
 COMPANION = "memory-contrastive"

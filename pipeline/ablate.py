@@ -17,13 +17,13 @@ from typing import Any
 
 from cache.errors import InputError
 from cache.store import Features, FeatureStore
+from pipeline.ablation.trial import Ground, measure_trained, measure_untrained
 from pipeline.choices.grid import CLEAN, UNTRAINED, Cell, canonical
-from pipeline.corruption import NoiseSpec
-from pipeline.protocol import Name
+from pipeline.labels.corruption import NoiseSpec
 from pipeline.runs.cells import Cells
 from pipeline.runs.results import Row, metric_names, write_results
 from pipeline.runs.unfinished import Unfinished
-from pipeline.trial import Ground, measure_trained, measure_untrained
+from pipeline.training.protocol import Name
 
 Progress = Callable[[int, int], None]
 _NO_SEED = 0  # under which the figures of the untrained features are kept

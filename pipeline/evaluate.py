@@ -14,15 +14,15 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from cache.store import FeatureStore
-from pipeline.embed import pick_device
+from pipeline.extraction.embed import pick_device
 from pipeline.measures.agreement import Agreement, agreement
 from pipeline.measures.breakdown import by_group
 from pipeline.measures.k_means import k_means
 from pipeline.measures.metrics import PerQuery, Retrieval, per_query
 from pipeline.program import heads
-from pipeline.protocol import Rows, Split, split
 from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
+from pipeline.training.protocol import Rows, Split, split
 
 UNTRAINED = "untrained"
 DEFAULT_RECALL = (1, 2, 4, 8)

@@ -17,10 +17,10 @@ from cache.errors import InputError
 from cache.fingerprint import Fingerprint, rows_digest
 from cache.store import FeatureStore
 from cache.writer import StoreWriter
-from pipeline import containers
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
-from pipeline.embed import Batch, embed_files, pick_device, precision_of
+from pipeline.extraction import containers
+from pipeline.extraction.embed import Batch, embed_files, pick_device, precision_of
 
 _LIBRARIES = ("dml", "pillow", "timm", "torch", "torchvision")
 

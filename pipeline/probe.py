@@ -11,8 +11,8 @@ from cache.errors import InputError
 from cache.store import FeatureStore
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
-from pipeline.embed import pick_device
-from pipeline.labels import training_labels, true_classes
+from pipeline.extraction.embed import pick_device
+from pipeline.labels.training import training_labels, true_classes
 from pipeline.measures.pair_share import Amounts, Tap, amounts
 from pipeline.program import trees
 from pipeline.program.batch import first_occurrences
@@ -20,8 +20,8 @@ from pipeline.program.heads import Centring
 from pipeline.program.loop import Program
 from pipeline.program.sampling import ABSENT
 from pipeline.program.step import lessons_of
-from pipeline.protocol import split
-from pipeline.validation import hold_out
+from pipeline.training.protocol import split
+from pipeline.training.validation import hold_out
 
 Progress = Callable[[int, int], None]
 

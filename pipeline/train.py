@@ -18,15 +18,15 @@ from torch import Tensor
 
 from cache.store import Features, FeatureStore
 from pipeline.choices.settings import Settings
-from pipeline.embed import pick_device
-from pipeline.labels import TrainingLabels
-from pipeline.learn import Learned, learn
+from pipeline.extraction.embed import pick_device
+from pipeline.labels.training import TrainingLabels
 from pipeline.measures.detection import detection
-from pipeline.protocol import Split, split
 from pipeline.runs import provenance
 from pipeline.runs.record import Run, refuse_unusable, save_run
 from pipeline.runs.unfinished import Unfinished
 from pipeline.selection._state import State
+from pipeline.training.learn import Learned, learn
+from pipeline.training.protocol import Split, split
 
 Progress = Callable[[int, int], None]
 Rows = NDArray[np.int64]

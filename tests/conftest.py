@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import cli
 from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
 from pipeline.backbones._backbone import Backbone, freeze
-from pipeline.images import Transform
+from pipeline.extraction.images import Transform
 from pipeline.runs import workspace
 
 torch.set_num_threads(1)  # the tests run in one process for each core

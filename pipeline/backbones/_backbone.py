@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.images import Transform
+from pipeline.extraction.images import Transform
 
 
 @dataclass(frozen=True, kw_only=True)

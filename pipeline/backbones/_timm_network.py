@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.backbones._pooling import check_pool, pool_positions, unsupported
-from pipeline.images import Transform
+from pipeline.extraction.images import Transform
 
 TimmModel: TypeAlias = Any  # timm's models share methods, but no class that declares them
 

@@ -10,7 +10,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.backbones._pooling import pool_positions, unsupported
-from pipeline.images import Transform
+from pipeline.extraction.images import Transform
 
 
 def pooled(*, name: str, model: nn.Module, transform: Transform, pool: str | None) -> Backbone:

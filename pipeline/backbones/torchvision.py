@@ -17,7 +17,7 @@ from pipeline.backbones._pooling import check_pool
 from pipeline.backbones._torchvision_network import last_linear, pooled
 from pipeline.backbones._weights import fetching, load_weights
 from pipeline.choices.catalogue import unknown
-from pipeline.images import Transform
+from pipeline.extraction.images import Transform
 
 IS_FAMILY = True
 _WITH_SIDE_CLASSIFIERS = ("googlenet", "inception_v3")

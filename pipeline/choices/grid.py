@@ -16,7 +16,7 @@ from typing import Any
 from cache.errors import InputError
 from pipeline.choices import catalogue
 from pipeline.choices.settings import Settings
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 
 UNTRAINED = "untrained"
 CLEAN = "0"  # in a list of noise specs: labels as given

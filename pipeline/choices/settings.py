@@ -13,7 +13,7 @@ from pipeline.choices import catalogue, library
 from pipeline.choices.catalogue import Entry, Value
 from pipeline.choices.recipes import Recipe, recipe
 from pipeline.choices.values import parse_value
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.seeds import Seeds
 
 _GROUPS = ("loss", "select")
@@ -45,7 +45,7 @@ class Settings:
         sampling_seed: of the batches; None = `seed`.
         noise_seed: of the noise; None = `seed`.
         validation: which training rows are held out to find the best epoch, see
-            `pipeline.validation`; None = none, all of them train.
+            `pipeline.training.validation`; None = none, all of them train.
         folds: the share held out is 1 / folds, for "classes" and "rows".
         fold: which fold is held out, from 0.
         validate_every: epochs between two looks at the validation rows.

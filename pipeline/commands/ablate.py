@@ -98,9 +98,9 @@ def ablate(
     source = store or workspace.latest("store")
     opened = FeatureStore.open(source)  # before the wait for torch
     from pipeline.ablate import ablate as run
+    from pipeline.ablation.summary import summarise
     from pipeline.output.ablation_lines import ablation_json, ablation_lines, failure_line
     from pipeline.output.command import typed
-    from pipeline.summary import summarise
 
     with stage(f"training {len(cells)} cells on {source}") as progress:
         found = run(
@@ -146,9 +146,9 @@ def table(
 
     [bold]dml table --format latex --baseline untrained[/]
     """
+    from pipeline.ablation.summary import summarise
     from pipeline.output.ablation_lines import ablation_json, ablation_lines
     from pipeline.runs.results import read_results
-    from pipeline.summary import summarise
 
     summary = summarise(read_results(folder), metric=metric, baseline=baseline)
     show(as_json, ablation_json(summary), ablation_lines(summary, layout))

@@ -44,14 +44,14 @@ def make_noise(
 
     [bold]dml noise make confusion:matrix.csv --out mine.parquet[/]
     """
-    from pipeline.corruption import NoiseSpec
+    from pipeline.labels.corruption import NoiseSpec
 
     NoiseSpec.parse(spec)  # before the wait for the store
 
     from cache import FeatureStore
+    from pipeline.labels.overlays import default_path, describe, make_overlay
     from pipeline.noise._overlay import refuse_existing, write_overlay
     from pipeline.output.noise_lines import overlay_lines
-    from pipeline.overlays import default_path, describe, make_overlay
 
     path = out or default_path(spec, seed)
     refuse_existing(path)
@@ -69,9 +69,9 @@ def describe_noise(overlay: OverlayArgument, as_json: JsonOption = False) -> Non
 
     [bold]dml noise describe dml-out/noise/symmetric-0.5-seed1.parquet[/]
     """
+    from pipeline.labels.overlays import describe
     from pipeline.noise._overlay import read_overlay
     from pipeline.output.noise_lines import overlay_lines
-    from pipeline.overlays import describe
 
     facts = {"overlay": str(overlay), **describe(read_overlay(overlay))}
     show(as_json, facts, overlay_lines(str(overlay), facts))
@@ -88,8 +88,8 @@ def export_noise(
 
     [bold]dml noise export mine.parquet --to list.csv[/]
     """
+    from pipeline.labels.overlays import export_list
     from pipeline.noise._overlay import read_overlay
-    from pipeline.overlays import export_list
 
     found = read_overlay(overlay)
     export_list(found, to)
@@ -169,7 +169,7 @@ def estimate_noise(
     from cache import FeatureStore
 
     opened = FeatureStore.open(store or workspace.latest("store"))
-    from pipeline.estimation import estimate
+    from pipeline.labels.estimation import estimate
     from pipeline.output.noise_lines import ESTIMATE_NOTE, estimate_json, estimate_lines
 
     with stage(f"estimating noise in {opened.path}") as progress:

@@ -13,9 +13,9 @@ from cache.errors import InputError
 from pipeline.choices import catalogue
 from pipeline.choices.catalogue import Value
 from pipeline.choices.values import parse_value
-from pipeline.containers import MARK, is_there
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.datasets.official._listing import Count, Listing, Row
+from pipeline.extraction.containers import MARK, is_there
 
 KIND: catalogue.Kind = "datasets.official"
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import InputError
-from pipeline.containers import is_there
 from pipeline.datasets.manifest import Manifest, make_manifest
+from pipeline.extraction.containers import is_there
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("id", "split", "superlabel", "true_label")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pipeline.copies import first_copies
+from pipeline.measures.copies import first_copies
 from pipeline.measures.nearest import TILE_BYTES, tiles, top_k
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from pipeline.ablation.summary import Estimate, Line, Summary
 from pipeline.choices.grid import CLEAN, UNTRAINED
 from pipeline.measures.comparison import Difference
 from pipeline.output.present import figures_table, percent
 from pipeline.runs.results import SELECTED
-from pipeline.summary import Estimate, Line, Summary
 
 Format = Literal["text", "markdown", "latex"]
 _MARKED = "*"  # the options that validation prefers

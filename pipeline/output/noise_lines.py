@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.output.present import percent
 
 if TYPE_CHECKING:
-    from pipeline.estimation import Estimate
+    from pipeline.labels.estimation import Estimate
 
 _LISTED = 10
 ESTIMATE_NOTE = (

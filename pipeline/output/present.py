@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.choices.recipes import FAMILIES
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 
 if TYPE_CHECKING:
     from pipeline.choices.catalogue import Entry

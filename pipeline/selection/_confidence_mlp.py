@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cache.errors import InputError
-from pipeline.copies import first_copies
+from pipeline.measures.copies import first_copies
 from pipeline.program.optimiser import AdamW
 
 Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), ..., the last w (K, H, C), b (K, C)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.copies import first_copies
+from pipeline.measures.copies import first_copies
 from pipeline.program.batch import Batch
 from pipeline.selection._state import State, weigh
 

@@ -19,7 +19,7 @@ from cache.errors import InputError
 from pipeline.backbones import _torchvision_network, load_backbone
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._weights import WeightsUnavailableError
-from pipeline.images import Transform, normalise, prepare
+from pipeline.extraction.images import Transform, normalise, prepare
 
 SMALL = Transform(
     resize=64, crop=64, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from cache.errors import InputError, StoreMismatchError
 from cache.store import FeatureStore
-from pipeline import embed
 from pipeline.backbones import load_backbone
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
-from pipeline.embed import embed_files, pick_device
 from pipeline.extract import ExtractReport, extract
-from pipeline.images import Transform, decode, normalise, prepare
+from pipeline.extraction import embed
+from pipeline.extraction.embed import embed_files, pick_device
+from pipeline.extraction.images import Transform, decode, normalise, prepare
 
 GROCERY = Path(__file__).parents[2].parent / "shared" / "data" / "grocery"
 TRANSFORM = Transform(

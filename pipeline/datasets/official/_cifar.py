@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError
-from pipeline.containers import MARK
-from pipeline.containers._batch import load_batch
-from pipeline.containers._pickled import plain_pickles
 from pipeline.datasets.official._files import find_base
 from pipeline.datasets.official._listing import Row
+from pipeline.extraction.containers import MARK
+from pipeline.extraction.containers._batch import load_batch
+from pipeline.extraction.containers._pickled import plain_pickles
 
 _LEGACY_PICKLES = 4  # torch's old format: magic number, version, system, then the object
 

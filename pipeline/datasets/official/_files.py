@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline import containers
-from pipeline.containers import MARK, is_there, join
+from pipeline.extraction import containers
+from pipeline.extraction.containers import MARK, is_there, join
 
 ARCHIVES = (".zip", ".tar")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cache.errors import InputError
-from pipeline.containers import is_there, join
 from pipeline.datasets.official._files import is_litter, read_labelled
 from pipeline.datasets.official._listing import Row
+from pipeline.extraction.containers import is_there, join
 
 _TRIED = 20
 

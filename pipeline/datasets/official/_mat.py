@@ -9,7 +9,7 @@ from typing import Any
 from scipy.io import loadmat
 
 from cache.errors import InputError
-from pipeline import containers
+from pipeline.extraction import containers
 
 
 def load_structs(path: str, name: str) -> list[Mapping[str, Any]]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline.containers import is_there, join
 from pipeline.datasets.official._files import (
     beside,
     first_with,
@@ -26,6 +25,7 @@ from pipeline.datasets.official._files import (
 from pipeline.datasets.official._listing import Listing, Row, class_names
 from pipeline.datasets.official._lists import list_rows
 from pipeline.datasets.official._mat import load_structs, load_texts
+from pipeline.extraction.containers import is_there, join
 
 TRAIN_CLASSES = 98
 EXPECTED = {"train": (8054, 98), "test": (8131, 98)}

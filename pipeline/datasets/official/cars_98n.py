@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.containers import join
 from pipeline.datasets.official._files import as_number, find_base
 from pipeline.datasets.official._listing import Count, Listing, Row
 from pipeline.datasets.official._lists import list_rows
+from pipeline.extraction.containers import join
 
 EXPECTED = {"train": (9558, 98), "test": (8131, 98)}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from cache.errors import InputError
-from pipeline.containers import is_folder, is_there, join
 from pipeline.datasets.official._files import find_base, read_labelled, read_lines
 from pipeline.datasets.official._listing import Listing, Row, class_names
+from pipeline.extraction.containers import is_folder, is_there, join
 
 EXPECTED = {"noisy": (1_000_000, 14), "clean": (47_570, 14)}
 EXPECTED_TEST = {"val": (14_313, 14), "test": (10_526, 14)}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline.containers import is_there, join
 from pipeline.datasets.official._files import as_number, find_base, is_litter, read_fields
 from pipeline.datasets.official._listing import Count, Listing, Row, class_names
+from pipeline.extraction.containers import is_there, join
 
 TRAIN_CLASSES = 100
 EXPECTED = {"train": (5864, 100), "test": (5924, 100)}

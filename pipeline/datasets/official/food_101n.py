@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from cache.errors import InputError
-from pipeline.containers import is_there, join
 from pipeline.datasets.official._files import find_base, first_with, locate, read_lines
 from pipeline.datasets.official._listing import Listing, Row
 from pipeline.datasets.official._lists import list_rows
+from pipeline.extraction.containers import is_there, join
 
 TRAIN_CLASSES = 50
 EXPECTED = {"train": (144_086, 50), "test": (51_000, 51)}

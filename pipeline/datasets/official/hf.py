@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import InputError
-from pipeline.containers import MARK
-from pipeline.containers._parquet import image_columns, reading
 from pipeline.datasets.official._listing import Listing, Row, class_names
+from pipeline.extraction.containers import MARK
+from pipeline.extraction.containers._parquet import image_columns, reading
 
 _LABELS = ("label", "labels", "fine_label", "class", "category")
 _SUPERLABEL = "coarse_label"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from cache.errors import InputError
-from pipeline.containers import is_there, join
 from pipeline.datasets.official._files import (
     beside,
     find_base,
@@ -21,6 +20,7 @@ from pipeline.datasets.official._files import (
     read_lines,
 )
 from pipeline.datasets.official._listing import Count, Listing, Row
+from pipeline.extraction.containers import is_there, join
 
 PARTITION = "list_eval_partition.txt"
 BOXES = "list_bbox_inshop.txt"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.containers import join
 from pipeline.datasets.official._files import find_base, is_litter, read_fields
 from pipeline.datasets.official._listing import Count, Listing, Row
+from pipeline.extraction.containers import join
 
 EXPECTED = {"train": (59551, 11318), "test": (60502, 11316)}
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from cache.errors import InputError
-from pipeline.containers import join
 from pipeline.datasets.official._files import beside, find_base, first_with, read_labelled
 from pipeline.datasets.official._listing import Listing, Row
+from pipeline.extraction.containers import join
 
 # Training classes and test classes by partition; labels from 0.
 PARTITIONS = {

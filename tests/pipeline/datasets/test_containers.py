@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from cache.errors import InputError
-from pipeline import containers
 from pipeline.datasets import load_manifest
-from pipeline.images import UnreadableImageError, decode
+from pipeline.extraction import containers
+from pipeline.extraction.images import UnreadableImageError, decode
 
 NAMES = [f"dir {number % 3}/a,b{number}.JPG" for number in range(20)]
 

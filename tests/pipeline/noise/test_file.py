@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cache.errors import InputError
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 
 
 @pytest.fixture(autouse=True)

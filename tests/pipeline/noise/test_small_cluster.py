@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cache.errors import InputError
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 
 
 def apply(text, subject, seed=0):

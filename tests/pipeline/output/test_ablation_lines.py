@@ -8,9 +8,9 @@ import math
 import pytest
 from rich.console import Console
 
+from pipeline.ablation.summary import Estimate, Line, Summary
 from pipeline.measures.comparison import Difference
 from pipeline.output.ablation_lines import Format, ablation_json, ablation_lines, failure_line
-from pipeline.summary import Estimate, Line, Summary
 
 PLAIN = Line(
     protocol="class-disjoint",

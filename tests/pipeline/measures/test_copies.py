@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.copies import first_copies
+from pipeline.measures.copies import first_copies
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])

@@ -12,7 +12,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from cache.errors import InputError
-from pipeline.images import Transform, UnreadableImageError, decode, normalise, prepare
+from pipeline.extraction.images import Transform, UnreadableImageError, decode, normalise, prepare
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from cache.errors import InputError
 from cache.store import FeatureStore
-from pipeline import protocol as protocols
 from pipeline.choices.settings import Settings
-from pipeline.corruption import NoiseSpec
-from pipeline.labels import training_labels
+from pipeline.labels.corruption import NoiseSpec
+from pipeline.labels.training import training_labels
 from pipeline.noise._overlay import FORMAT, Facts, Overlay, write_new
 from pipeline.runs.workspace import FOLDER
+from pipeline.training import protocol as protocols
 
 _FILES = ("path", "cleaned")  # options of noises that name files
 

@@ -14,18 +14,18 @@ from torch import Tensor
 from cache.store import Features
 from pipeline.choices.assembly import method_of
 from pipeline.choices.settings import Settings
-from pipeline.embed import pick_device
 from pipeline.evaluate import embedded, normalized, search
-from pipeline.learn import Learned, learn
+from pipeline.extraction.embed import pick_device
 from pipeline.measures.detection import detection
 from pipeline.measures.metrics import Retrieval
 from pipeline.program import heads
-from pipeline.protocol import Name, Split, split
 from pipeline.runs import provenance
 from pipeline.runs.cells import Figures
 from pipeline.runs.results import SELECTED
 from pipeline.runs.unfinished import Unfinished
-from pipeline.validation import hold_out
+from pipeline.training.learn import Learned, learn
+from pipeline.training.protocol import Name, Split, split
+from pipeline.training.validation import hold_out
 
 Progress = Callable[[int, int], None]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cache.errors import InputError
-from pipeline.protocol import Split, split
+from pipeline.training.protocol import Split, split
 
 
 def rows(

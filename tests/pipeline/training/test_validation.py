@@ -15,9 +15,9 @@ from pipeline.choices.settings import Settings
 from pipeline.evaluate import evaluate_run
 from pipeline.measures.metrics import evaluate
 from pipeline.program import heads
-from pipeline.protocol import split
 from pipeline.train import train
-from pipeline.validation import hold_out
+from pipeline.training.protocol import split
+from pipeline.training.validation import hold_out
 
 FAST = {"loss": "contrastive", "dim": 8, "epochs": 4}
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from cache.store import Features, FeatureStore
-from pipeline import protocol as protocols
 from pipeline.choices.settings import Settings
-from pipeline.labels import TrainingLabels, training_labels
+from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.measures.label_posterior import estimate_noise_rate
 from pipeline.measures.transition import MOST_CLASSES, counted_matrix, estimate_transition
 from pipeline.program.heads import Centring
+from pipeline.training import protocol as protocols
 
 INJECTED = (0.2, 0.4)
 _LEAST_ROWS = 0.5  # a confusion of less than half a row is none

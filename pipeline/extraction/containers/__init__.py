@@ -129,19 +129,19 @@ def _opener(file: str) -> Callable[[Path], Container]:
         )
     suffix = Path(file).suffix.lower()
     if suffix == ".zip":
-        from pipeline.containers._zip import ZipArchive
+        from pipeline.extraction.containers._zip import ZipArchive
 
         return ZipArchive
     if suffix == ".tar":
-        from pipeline.containers._tar import TarArchive
+        from pipeline.extraction.containers._tar import TarArchive
 
         return TarArchive
     if suffix == ".parquet":
-        from pipeline.containers._parquet import ParquetImages
+        from pipeline.extraction.containers._parquet import ParquetImages
 
         return ParquetImages
     if suffix == "":
-        from pipeline.containers._batch import CifarBatch
+        from pipeline.extraction.containers._batch import CifarBatch
 
         return CifarBatch
     raise InputError(f"{file} is no container of pictures: expected a .zip, .tar or .parquet file")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cache.errors import InputError
+from pipeline.ablation.summary import Line, Summary, summarise
 from pipeline.measures.intervals import mean_and_interval
-from pipeline.summary import Line, Summary, summarise
 
 COLUMNS = {
     "method": "a",

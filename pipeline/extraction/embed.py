@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
-from pipeline.images import Transform, UnreadableImageError, decode, normalise, prepare
+from pipeline.extraction.images import Transform, UnreadableImageError, decode, normalise, prepare
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_WORKERS = 16

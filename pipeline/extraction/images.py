@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cache.errors import DmlError, InputError
 from cache.fingerprint import JSON
-from pipeline import containers
+from pipeline.extraction import containers
 
 # A closed list, because some of Pillow's other formats start programs (EPS) or fetch plug-ins.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -87,7 +87,7 @@ def decode(path: Path) -> Image.Image:
 
     Grey, palette and CMYK pictures are converted, 16-bit grey is scaled to 8 bits, alpha is
     dropped. Pillow itself warns of very large pictures and of odd metadata. A path with `::` is a
-    picture in an archive or table, see `pipeline.containers`.
+    picture in an archive or table, see `pipeline.extraction.containers`.
 
     Raises:
         UnreadableImageError: the file is missing, damaged, not an image, of a format outside

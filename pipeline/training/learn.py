@@ -14,15 +14,15 @@ from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
-from pipeline.labels import TrainingLabels, training_labels
+from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.program import trees
 from pipeline.program.fit import Fit, fit
 from pipeline.program.heads import Centring
 from pipeline.program.loop import Program
 from pipeline.program.snapshots import snapshot
-from pipeline.protocol import Split
 from pipeline.selection._state import State
-from pipeline.validation import HeldOut, Validator, hold_out
+from pipeline.training.protocol import Split
+from pipeline.training.validation import HeldOut, Validator, hold_out
 
 Progress = Callable[[int, int], None]
 Tensors = dict[str, Tensor]

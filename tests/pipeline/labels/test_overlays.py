@@ -12,10 +12,10 @@ import pytest
 
 from cache.errors import InputError
 from pipeline.choices.settings import Settings
-from pipeline.labels import training_labels
+from pipeline.labels.overlays import default_path, describe, export_list, make_overlay
+from pipeline.labels.training import training_labels
 from pipeline.noise._overlay import read_overlay, write_overlay
-from pipeline.overlays import default_path, describe, export_list, make_overlay
-from pipeline.protocol import split
+from pipeline.training.protocol import split
 
 NOISES = ["symmetric:0.3", "symmetric:1", "small-cluster:0.4", "pair-flip:0.2,mode=independent"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError
-from pipeline.containers._pickled import plain_pickles
+from pipeline.extraction.containers._pickled import plain_pickles
 
 SIDE = 32
 _VALUES = 3 * SIDE * SIDE

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cache.store import Features
 from pipeline.choices.settings import Settings
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 from pipeline.noise._subject import Subject
-from pipeline.protocol import Split
+from pipeline.training.protocol import Split
 
 Rows = NDArray[np.int64]
 

@@ -27,11 +27,11 @@ from torch import Tensor
 from cache.errors import InputError
 from cache.store import Features
 from pipeline.choices.settings import Settings
-from pipeline.labels import training_labels
+from pipeline.labels.training import training_labels
 from pipeline.measures.metrics import evaluate
 from pipeline.program import heads, trees
 from pipeline.program.loop import Program
-from pipeline.protocol import Split
+from pipeline.training.protocol import Split
 
 Kind = Literal["classes", "rows", "split"]
 Rows = NDArray[np.int64]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cache.errors import InputError
-from pipeline.corruption import NoiseSpec
+from pipeline.labels.corruption import NoiseSpec
 from pipeline.noise._subject import Subject
 
 LABELS = np.random.default_rng(0).integers(0, 7, size=1003)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.estimation import estimate
+from pipeline.labels.estimation import estimate
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_progress_is_told_to_the_end(store):
 
 
 def test_more_classes_than_a_matrix_can_hold_leave_it_out(store, monkeypatch):
-    monkeypatch.setattr("pipeline.estimation.MOST_CLASSES", 3)
+    monkeypatch.setattr("pipeline.labels.estimation.MOST_CLASSES", 3)
     found = estimate(store)
     assert found.confusions == []
     assert [trial.transition_error for trial in found.trials] == [None, None]

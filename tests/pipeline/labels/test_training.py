@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.choices.settings import Settings
-from pipeline.labels import training_labels, true_classes
-from pipeline.protocol import split
+from pipeline.labels.training import training_labels, true_classes
+from pipeline.training.protocol import split
 
 
 @pytest.fixture

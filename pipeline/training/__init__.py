@@ -1,0 +1,1 @@
+"""From a store to what runs have learned: which rows take part, validation, training."""
