@@ -45,7 +45,7 @@ from pipeline.selection import none
 WARM_UP = 5  # steps that are not timed
 OPTIONS = {
     "confidence": {"select.epochs": 1},  # of 20; five networks over 11,318 classes take long
-    "prism-queue": {"select.noise_rate": 0.2},  # has no default
+    "prism-queue": {"select.noise_rate": 0.2},  # as published: given, not estimated
 }
 DEFAULTS = {
     "rows": (59_551, "N"),
