@@ -156,8 +156,8 @@ def _notes(summary: Summary) -> list[str]:
     when = "selected" if summary.metric.startswith(SELECTED) else "last"
     notes = [
         f"{summary.metric.removeprefix(SELECTED)} in percent, {when} epoch, {interval} {seeds}; "
-        f"difference: to {summary.baseline}, paired by seed; AUC: of finding the wrong labels; "
-        f"store {summary.store[:12]}"
+        f"difference: to {summary.baseline}, paired by seed; AUC: of finding the wrong labels, 0.5 "
+        f"where a method judges none; store {summary.store[:12]}"
     ]
     if _has_validation(summary):
         selected = "selected: at the epoch that validation prefers; "
