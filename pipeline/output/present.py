@@ -151,7 +151,7 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
     if record["validation"]:
         looked = record["validation"]
         lines.append(
-            f"validation on {looked['rows']}, fold {looked['fold']} of {looked['folds']}: MAP@R "
+            f"validation on {_held_out(looked)}: MAP@R "
             f"{percent(looked['selected_map@r'])} % after epoch {looked['selected_epoch']}, the "
             f"best, {percent(looked['last_map@r'])} % after the last"
         )
@@ -263,3 +263,10 @@ def _flat(facts: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
             yield f"{prefix}{name}", f"{len(value)} values, last {value[-1]}"
         else:
             yield f"{prefix}{name}", value
+
+
+def _held_out(looked: Mapping[str, Any]) -> str:
+    """Name the rows that validate."""
+    if looked["rows"] == "split":
+        return "the split val"
+    return f"held-out {looked['rows']}, fold {looked['fold']} of {looked['folds']}"

@@ -180,3 +180,14 @@ def test_bad_validation_is_one_line(dml: Any, home: Path, options: str, message:
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
     assert answer.err.strip().count("\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("rows", "held-out rows, fold 0 of 5"), ("classes", "held-out classes")]
+)
+def test_training_says_which_rows_validate_and_which_epoch_is_best(
+    dml: Any, home: Path, kind: str, words: str
+):
+    shown = dml(f"train --loss contrastive --epochs 2 --dim 8 --validation {kind}").out
+    assert f"validation on {words}" in shown
+    assert "the best" in shown
