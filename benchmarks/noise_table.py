@@ -20,6 +20,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,16 +30,14 @@ import torch
 from cache import FeatureStore
 from cache.store import Features
 from pipeline.choices import catalogue
-from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.labels.training import training_labels
-from pipeline.measures import metrics
+from pipeline.evaluate import embedded, normalized, search
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
-from pipeline.program import heads
-from pipeline.program.fit import fit
+from pipeline.program.heads import embed
 from pipeline.runs import provenance
+from pipeline.training.learn import learn
 from pipeline.training.protocol import Split, split
 
 # A loss for the selections that no recipe has.
@@ -52,14 +51,11 @@ def main() -> None:
     features = FeatureStore.open(arguments.store).read()
     roles = split(features.rows)
     raw = torch.from_numpy(features.values)
-    train = raw[torch.from_numpy(roles.train)]
-    centring = heads.Centring.of(train)
-    values, everything = centring(train), centring(raw)
-    untrained = search(torch.nn.functional.normalize(raw.float(), dim=1), roles)
+    untrained = retrieval(raw, roles, normalized)
     store = FeatureStore.open(arguments.store).describe()
     report = {
         "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python benchmarks/noise_table.py --store grocery.zarr",
+        "command": " ".join(["uv run python benchmarks/noise_table.py", *words()]),
         "store": {name: value for name, value in store.items() if name != "path"},
         "protocol": roles.protocol,
         "seeds": arguments.seeds,
@@ -81,7 +77,7 @@ def main() -> None:
                 noise=f"symmetric:{rate}",
                 epochs=arguments.epochs,
             )
-            cell = measure(settings.check(), values, everything, features, roles, arguments.seeds)
+            cell = measure(settings.check(), raw, features, roles, arguments.seeds)
             cells.append({"method": method, "rate": rate, "git": revision, **cell})
             print(
                 f"{method} {rate}: {show(cell['recall@1'])} ({cell['seconds']} s)", file=sys.stderr
@@ -109,54 +105,30 @@ def finished_cells(path: Path, report: dict[str, object]) -> list[dict[str, obje
 
 
 def measure(
-    settings: Settings,
-    values: torch.Tensor,
-    everything: torch.Tensor,
-    features: Features,
-    roles: Split,
-    seeds: int,
+    settings: Settings, raw: torch.Tensor, features: Features, roles: Split, seeds: int
 ) -> dict[str, object]:
     """Train one method at one noise rate with all seeds at once."""
-    labels = [
-        training_labels(roles, replace(settings, seed=seed), features) for seed in range(seeds)
-    ]
-    given = torch.from_numpy(np.stack([each.used for each in labels]))
     begun = time.perf_counter()
-    result = fit(
-        values,
-        given,
-        len(labels[0].classes),
-        method_of(settings),
-        schedule_of(settings),
-        range(seeds),
-    )
+    runs = [replace(settings, seed=seed) for seed in range(seeds)]
+    centring, learned = learn(raw, features, roles, runs)
     seconds = round(time.perf_counter() - begun, 1)
     found = []
-    for seed, state in enumerate(result.selection):
-        head = {name: tensor[seed] for name, tensor in result.head.items()}
-        quality = search(heads.embed(head, everything), roles)
-        wrong = labels[seed].is_wrong
+    for run in learned:
+        quality = retrieval(raw, roles, lambda rows, run=run: embed(run.head, centring(rows)))
+        wrong = run.labels.is_wrong
         if wrong is not None and wrong.any():
-            scores, weights = state.scores.numpy(), state.weights.numpy()
+            scores, weights = run.state.scores.numpy(), run.state.weights.numpy()
             quality |= {"auc": detection(scores, weights == 0, wrong).auc}
         found.append(quality)
     names = found[0]
     return {"seconds": seconds, **{name: [each[name] for each in found] for name in names}}
 
 
-def search(embeddings: torch.Tensor, roles: Split) -> dict[str, float]:
-    """Evaluate one set of embeddings."""
-    true = torch.from_numpy(roles.true)
-    query, gallery = torch.from_numpy(roles.query), torch.from_numpy(roles.gallery)
-    own = None if roles.own_rows is None else torch.from_numpy(roles.own_rows)
-    found = metrics.evaluate(
-        embeddings[query],
-        true[query],
-        embeddings[gallery],
-        true[gallery],
-        recall_at=(1,),
-        own_rows=own,
-    )
+def retrieval(
+    raw: torch.Tensor, roles: Split, space: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, float]:
+    """Evaluate one space of embeddings."""
+    found = search(*embedded(raw, roles, space), roles, (1,), ()).average()
     return {"recall@1": found.recall[1], "map@r": found.map_at_r}
 
 
@@ -180,6 +152,15 @@ def table(untrained: dict[str, float], cells: list[dict[str, object]]) -> str:
         row = [show(rows[method][rate]) if rate in rows[method] else "" for rate in RATES]
         lines.append(f"| {method} | {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def words() -> list[str]:
+    """Say what was typed, paths by their last part, without the place of the result."""
+    typed = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    if "--out" in typed:
+        at = typed.index("--out")
+        typed[at : at + 2] = []
+    return typed
 
 
 def parse() -> argparse.Namespace:

@@ -129,7 +129,7 @@ def extract(
             _write(writer, pending, batches, dtype=dtype, total=len(manifest), progress=progress)
     unreadable = _unreadable(manifest, writer.path)
     seconds = time.perf_counter() - started
-    todo = sum(len(rows) for _, rows in pending)
+    remaining = sum(len(rows) for _, rows in pending)
     return ExtractReport(
         store=writer.path,
         rows=len(manifest),
@@ -137,7 +137,7 @@ def extract(
         unreadable=unreadable,
         num_features=backbone.num_features,
         seconds=seconds,
-        images_per_second=todo / seconds,
+        images_per_second=remaining / seconds,
         resumed_chunks=resumed,
         already_complete=not pending,
         relabelled=relabelled,

@@ -15,10 +15,8 @@ from pipeline.extraction.embed import pick_device
 from pipeline.labels.training import training_labels, true_classes
 from pipeline.measures.pair_share import Amounts, Tap, amounts
 from pipeline.program import trees
-from pipeline.program.batch import first_occurrences
 from pipeline.program.heads import Centring
 from pipeline.program.loop import Program
-from pipeline.program.sampling import ABSENT
 from pipeline.program.step import lessons_of
 from pipeline.training.protocol import split
 from pipeline.training.validation import hold_out
@@ -123,9 +121,8 @@ def _measure(program: Program, true: torch.Tensor, batches: int) -> Amounts:
             raise InputError(
                 "this loss compares no cosines, so it has no pair weights: probe another loss"
             )
-        present = (rows != ABSENT) & first_occurrences(rows)
         for kind, weights in tap.weights(loss):
-            part = amounts(kind, weights, lesson.batch, true, present)
+            part = amounts(kind, weights, lesson.batch, true, lesson.present > 0)
             total = [sum_ + each for sum_, each in zip(total, part, strict=True)]
     return Amounts(*total)
 

@@ -40,6 +40,15 @@ class Answer(NamedTuple):
     out: str
     err: str
 
+    def refusal(self) -> str:
+        """The one line of a refused command; notes of finished steps may stand before it."""
+        assert self.code == 2, self
+        assert self.out == ""
+        *notes, line = self.err.splitlines()
+        assert all(each.endswith("...") for each in notes)
+        assert line.startswith("dml: ")
+        return str(line)
+
     def json(self) -> Any:
         """Read the one JSON value that standard output is; NaN and Infinity are no JSON."""
         assert self.out == self.out.lstrip()

@@ -10,6 +10,8 @@ from torch import Tensor
 from pipeline.program.batch import Batch, tapped
 from pipeline.program.memory import Memory
 
+_CHUNK = 2**22  # triplets that are looked at together
+
 
 class Pairs(NamedTuple):
     """Cosines between B anchors and M references, and which of them are pairs.
@@ -119,3 +121,39 @@ def anchor_mean(terms: Tensor, weights: Tensor, *, divisor: str = "kept") -> Ten
     weights = weights.to(terms.dtype)
     count = weights.sum() if divisor == "kept" else torch.ones_like(weights).sum()
     return (weights * terms).sum() / count.clamp_min(1e-12)
+
+
+def count_open_triplets(
+    far: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: Tensor,
+    *,
+    is_semi_hard: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Adds up the weights of the triplets (a, p, n) with D_an - D_ap below the margin.
+
+    Inside its hinge a triplet loss is linear in the distances, so its triplets need only be
+    counted; they are looked at by chunks of anchors, and none outlives its chunk.
+
+    Args:
+        far: (B, B) distances D, detached.
+        positive: (B, B) weight of anchor and positive, 0 where they are none.
+        negative: (B, B) weight of the negative, 0 where it is none.
+        margin: (B, B) of anchor and negative.
+        is_semi_hard: whether the negative has to be farther than the positive.
+
+    Returns:
+        (B, B) sums over the triplets (a, p, .) and (B, B) over the triplets (a, ., n).
+    """
+    rows = len(far)
+    number = min(rows, -(-(rows**3) // _CHUNK))
+    pulls, pushes = [], []
+    parts = (far, margin, positive, negative)
+    for distance, limit, pull, push in zip(*(each.chunk(number) for each in parts), strict=True):
+        gap = distance[:, None, :] - distance[:, :, None]  # (chunk, B, B): D_an - D_ap
+        is_open = gap < limit[:, None, :]
+        counts = (is_open & (gap > 0) if is_semi_hard else is_open).to(far.dtype)
+        pulls.append(pull * (counts @ push[:, :, None]).squeeze(2))
+        pushes.append(push * (pull[:, None, :] @ counts).squeeze(1))
+    return torch.cat(pulls), torch.cat(pushes)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from cache.errors import InputError
 from pipeline.measures.label_posterior import log_posteriors, tiles
+from pipeline.measures.transition import MOST_CLASSES
 
 _SCALES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
 _LEAST = 1e-7  # no entry is smaller: a label that cannot occur would have a loss of infinity
-_MOST_CLASSES = 4000
 
 
 def log_likelihood_symmetric(logits: Tensor, labels: Tensor, noise_rate: Tensor) -> Tensor:
@@ -118,10 +118,10 @@ def log_shares(
 
 
 def _refuse_many(num_classes: int) -> None:
-    if num_classes > _MOST_CLASSES:
+    if num_classes > MOST_CLASSES:
         raise InputError(
             f"a transition matrix holds a number for each pair of classes: got {num_classes} "
-            f"classes, expected at most {_MOST_CLASSES}; use --set loss.transition=symmetric"
+            f"classes, expected at most {MOST_CLASSES}; use --set loss.transition=symmetric"
         )
 
 

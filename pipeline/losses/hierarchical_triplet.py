@@ -44,7 +44,6 @@ from pipeline.program.batch import Batch
 SAMPLER = "own"
 SURVEYS = "epochs"
 BATCH_SIZE = 128
-_CHUNK = 2**22  # triplets that are looked at together
 
 
 def loss(
@@ -73,7 +72,7 @@ def loss(
         alpha = margins(batch.labels, batch.survey, margin)
     if clamp:
         alpha = alpha.clamp_min(0)
-    pulls, pushes = _count_open(far.detach(), positive, pairs.negative, alpha)
+    pulls, pushes = _pairs.count_open_triplets(far.detach(), positive, pairs.negative, alpha)
     total = (pulls * far).sum() - (pushes * (far - alpha)).sum()
     count = count_triplets(positive, pairs.negative)
     return total / (2 * torch.where(count > 0, count, 1.0))
@@ -88,32 +87,6 @@ def margins(labels: Tensor, survey: dict[str, Tensor], margin: float | Tensor) -
 def count_triplets(positive: Tensor, negative: Tensor) -> Tensor:
     """Computes Z, the () sum of all triplets' weights, from the pairs' weights (B, B) each."""
     return (positive.sum(dim=1) * negative.sum(dim=1)).sum()
-
-
-def _count_open(
-    far: Tensor, positive: Tensor, negative: Tensor, alpha: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Adds up the weights of the triplets with an open hinge that each pair is in.
-
-    Args:
-        far: (B, B) squared distances, detached.
-        positive: (B, B) weight of anchor and positive, 0 where they are none.
-        negative: (B, B) weight of the negative, 0 where it is none.
-        alpha: (B, B) margins of anchor and negative.
-
-    Returns:
-        (B, B) sums over the triplets (a, p, .) and (B, B) over the triplets (a, ., n).
-    """
-    rows = len(far)
-    number = min(rows, -(-(rows**3) // _CHUNK))
-    parts = (far, far - alpha, positive, negative)
-    pulls, pushes = [], []
-    chunks = zip(*(part.chunk(number) for part in parts), strict=True)
-    for near, limit, is_positive, is_negative in chunks:
-        is_open = (near[:, :, None] > limit[:, None, :]).to(positive.dtype)  # (chunk, B, B)
-        pulls.append(is_positive * (is_open @ is_negative[:, :, None]).squeeze(2))
-        pushes.append(is_negative * (is_positive[:, None, :] @ is_open).squeeze(1))
-    return torch.cat(pulls), torch.cat(pushes)
 
 
 def survey(

@@ -35,7 +35,6 @@ from pipeline.program.batch import Batch
 
 SAMPLER = "balanced"
 BATCH_SIZE = 64
-_CHUNK = 2**22  # triplets that are looked at together
 
 
 def loss(
@@ -63,7 +62,13 @@ def loss(
     far = 2 - 2 * pairs.similarity if is_squared else _pairs.distances(pairs.similarity)  # (B, B)
     positive = (batch.weights[:, None] * pairs.positive).to(far.dtype)
     is_semi_hard = triplets == "semi-hard"
-    pulls, pushes = _count(far.detach(), positive, pairs.negative, margin, is_semi_hard)
+    pulls, pushes = _pairs.count_open_triplets(
+        far.detach(),
+        positive,
+        pairs.negative,
+        torch.zeros_like(far) + margin,
+        is_semi_hard=is_semi_hard,
+    )
     count = pulls.sum()
     total = (pulls * far).sum() - (pushes * far).sum() + margin * count
     return total / count.clamp_min(1e-12)
@@ -83,31 +88,3 @@ def facts(parameters: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         "positive_distance": (near * far).sum() / near.sum().clamp_min(1e-12),
         "negative_distance": (apart * far).sum() / apart.sum().clamp_min(1e-12),
     }
-
-
-def _count(
-    far: Tensor, positive: Tensor, negative: Tensor, margin: float | Tensor, is_semi_hard: bool
-) -> tuple[Tensor, Tensor]:
-    """Adds up the weights of the triplets that each pair is in.
-
-    Args:
-        far: (B, B) distances, detached.
-        positive: (B, B) weight of anchor and positive, 0 where they are none.
-        negative: (B, B) weight of the negative, 0 where it is none.
-        margin: the margin of the loss.
-        is_semi_hard: whether the negative has to be farther than the positive.
-
-    Returns:
-        (B, B) sums over the triplets (a, p, .) and (B, B) over the triplets (a, ., n).
-    """
-    rows = len(far)
-    number = min(rows, -(-(rows**3) // _CHUNK))
-    chunks = zip(*(each.chunk(number) for each in (far, positive, negative)), strict=True)
-    pulls, pushes = [], []
-    for distance, is_positive, is_negative in chunks:
-        gap = distance[:, None, :] - distance[:, :, None]  # (chunk, B, B): D_an - D_ap
-        counts = (gap > 0) & (gap < margin) if is_semi_hard else gap < margin
-        weight = counts * is_positive[:, :, None] * is_negative[:, None, :]
-        pulls.append(weight.sum(dim=2))
-        pushes.append(weight.sum(dim=1))
-    return torch.cat(pulls), torch.cat(pushes)

@@ -57,10 +57,17 @@ class Stepped(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What one head is to learn from: the loss's parameters and the batch as selected."""
+    """What one head is to learn from.
+
+    Attributes:
+        learned: the loss's parameters.
+        batch: as selected.
+        present: (B,) float, 1 for the rows that were shown, whatever the selection made of them.
+    """
 
     learned: Tensors
     batch: Batch
+    present: Tensor
 
 
 def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Stepped:
@@ -73,11 +80,11 @@ def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Steppe
         index: (B,) row numbers, or `ABSENT`.
     """
     lessons, state = lessons_of(method, features, now, index)
-    loss = torch.stack([method.loss(*lesson) for lesson in lessons]).sum()
-    batch, bank = lessons[0].batch, now.bank
+    loss = torch.stack([method.loss(each.learned, each.batch) for each in lessons]).sum()
+    (_, batch, present), bank = lessons[0], now.bank
     if bank and method.uses_queue:
         bank = (memory.enqueue(bank[0], *batch[:4]),)
-    kept = batch.weights.sum() / _is_present(index).sum().clamp_min(1)
+    kept = batch.weights.sum() / present.sum().clamp_min(1)
     return Stepped(loss, state, bank, kept)
 
 
@@ -102,7 +109,8 @@ def lessons_of(
     else:
         batches, state = _exchanged(method, now.state, shown, learned, embedded)
     parts = zip(learned, batches, embedded, strict=True)
-    return [Lesson(own, batch._replace(embeddings=rows)) for own, batch, rows in parts], state
+    present = shown.weights
+    return [Lesson(own, it._replace(embeddings=rows), present) for own, it, rows in parts], state
 
 
 def _selected(method: Method, state: State, shown: Batch) -> tuple[list[Batch], State]:

@@ -124,7 +124,7 @@ def test_chunks_of_anchors_change_nothing(monkeypatch):
         return value.detach(), torch.autograd.grad(value, rows)[0]
 
     whole = both()
-    monkeypatch.setattr(hierarchical_triplet, "_CHUNK", 3 * 14**2)
+    monkeypatch.setattr(_pairs, "_CHUNK", 3 * 14**2)
     torch.testing.assert_close(both(), whole, rtol=1e-12, atol=1e-14)
 
 
