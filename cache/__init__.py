@@ -1,7 +1,7 @@
 """The feature store: what it is, how it is written, verified and read. It knows no learning.
 
-`FeatureStore`, `Features` and `StoreWriter` load Zarr and Arrow when they are first used, so that
-the command line can import the errors without waiting for either.
+`FeatureStore`, `FeatureRows`, `Features` and `StoreWriter` load Zarr and Arrow when they are first
+used, so that the command line can import the errors without waiting for either.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from cache.errors import (
 from cache.fingerprint import Fingerprint, rows_digest, sha256_of_file
 
 if TYPE_CHECKING:
+    from cache.feature_rows import FeatureRows
     from cache.store import Features, FeatureStore
     from cache.writer import StoreWriter
 
 __all__ = [
     "DiskFullError",
     "DmlError",
+    "FeatureRows",
     "FeatureStore",
     "Features",
     "Fingerprint",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "FeatureRows": "cache.feature_rows",
     "FeatureStore": "cache.store",
     "Features": "cache.store",
     "StoreWriter": "cache.writer",

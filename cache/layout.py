@@ -3,7 +3,8 @@
 A store is a folder (by convention `features.zarr`) that any Zarr v3 reader can open:
 
 - `zarr.json`: a Zarr group; its attribute `dml` is the header below;
-- `features/`: a Zarr array (N, F) in chunks of whole rows, NaN where no feature is;
+- `features/`: a Zarr array (N, F) in chunks of whole rows, NaN where no feature is; a chunk's file
+  holds its values and nothing else (stores of older versions are compressed);
 - `rows.parquet`: what is known about row i of the features (see `cache.rows`);
 - `ledger.jsonl`: the chunks that are finished (see `cache.ledger`);
 - `writer.lock`: held while a process writes (see `cache.lock`).

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,20 +28,42 @@ class FinishedChunk:
     Attributes:
         number: which chunk.
         num_rows: its number of rows, readable or not.
+        crc32c: `crc32c_of_values` of its features; None in stores of older versions.
         sha256: `sha256_of_values` of its features.
         unreadable: manifest row -> why there is no feature for it.
     """
 
     number: int
     num_rows: int
+    crc32c: str | None
     sha256: str
     unreadable: Mapping[int, str]
+
+    @classmethod
+    def of(
+        cls, number: int, values: NDArray[np.floating], unreadable: Mapping[int, str]
+    ) -> FinishedChunk:
+        """Describe a chunk by its features (rows, F)."""
+        crc32c, sha256 = crc32c_of_values(values), sha256_of_values(values)
+        return cls(number, len(values), crc32c, sha256, dict(unreadable))
+
+    def holds(self, values: NDArray[np.floating]) -> bool:
+        """Tell whether features (rows, F) are those that the chunk was finished with.
+
+        The crc32c is enough for what a disk or a mixed-up copy can do to a file, and taken twelve
+        times as fast as the sha256 (24 and 1.8 GB/s a core), which it would take longer to
+        compute than the features to read.
+        """
+        if self.crc32c is None:
+            return sha256_of_values(values) == self.sha256
+        return crc32c_of_values(values) == self.crc32c
 
     def to_line(self) -> bytes:
         """Return the chunk's line, with its line end."""
         facts = {
             "chunk": self.number,
             "rows": self.num_rows,
+            "crc32c": self.crc32c,
             "sha256": self.sha256,
             "unreadable": {str(row): reason for row, reason in self.unreadable.items()},
         }
@@ -55,7 +78,14 @@ class FinishedChunk:
         """
         facts: Any = json.loads(line)
         unreadable = {int(row): str(reason) for row, reason in facts["unreadable"].items()}
-        return cls(int(facts["chunk"]), int(facts["rows"]), str(facts["sha256"]), unreadable)
+        crc32c = facts.get("crc32c")
+        return cls(
+            number=int(facts["chunk"]),
+            num_rows=int(facts["rows"]),
+            crc32c=None if crc32c is None else str(crc32c),
+            sha256=str(facts["sha256"]),
+            unreadable=unreadable,
+        )
 
 
 class Ledger:
@@ -120,3 +150,8 @@ def _fits(chunk: FinishedChunk, header: Header) -> bool:
 def sha256_of_values(values: NDArray[np.floating]) -> str:
     """Return the hex sha256 of an array's raw values in row order."""
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+
+
+def crc32c_of_values(values: NDArray[np.floating]) -> str:
+    """Return the CRC-32C of an array's raw values in row order as eight hex digits."""
+    return f"{google_crc32c.value(np.ascontiguousarray(values)):08x}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.array import FeatureArray, bad_chunk
 from cache.errors import StoreIncompleteError, StoreMismatchError
+from cache.feature_rows import FeatureRows
 from cache.fingerprint import JSON, Fingerprint
 from cache.layout import Header
-from cache.ledger import Ledger, sha256_of_values
+from cache.ledger import Ledger
 from cache.rows import load_rows
 
-_READERS = 4  # chunks in memory beside the result; more did not read faster
 _LISTED = 20  # unreadable rows that `describe` names
 
 
@@ -115,32 +113,38 @@ class FeatureStore:
         """Read the features of all readable rows.
 
         Args:
-            verify: whether the values are compared with the sha256 taken when they were made.
+            verify: whether the values are compared with the checksum taken when they were made.
 
         Raises:
             StoreIncompleteError: not all chunks are finished.
             StoreCorruptError: a chunk is missing or damaged.
         """
+        on_disk = self.on_disk(verify=verify)
+        values = np.empty((on_disk.num_rows, on_disk.num_features), on_disk.dtype)  # (N, F)
+        on_disk.read_into(values)
+        return Features(values, self.readable_rows(), self.fingerprint.rows_digest)
+
+    def on_disk(self, *, verify: bool = True) -> FeatureRows:
+        """Return the features of all readable rows without reading them.
+
+        Args:
+            verify: whether chunks that are read whole are compared with their checksum.
+
+        Raises:
+            StoreIncompleteError: not all chunks are finished.
+            StoreCorruptError: the array of the features is missing or damaged.
+        """
         if not self.is_complete:
             raise self._incomplete()
-        array = FeatureArray(self.path, self.header, mode="r")
+        return FeatureRows(self.path, self.header, self.ledger, verify=verify)
+
+    def readable_rows(self) -> pa.Table:
+        """Return the rows that have features."""
+        if not self.unreadable:
+            return self.rows
         readable = np.ones(self.num_rows, dtype=bool)
         readable[list(self.unreadable)] = False
-        place = np.concatenate([[0], np.cumsum(readable)])  # manifest row -> row of the result
-        values = np.empty((place[-1], self.num_features), self.fingerprint.dtype)  # (N, F)
-
-        def load(number: int) -> None:
-            rows = self.header.chunk(number)
-            chunk = array.read(number)
-            if verify and sha256_of_values(chunk) != self.ledger.chunks[number].sha256:
-                raise bad_chunk(self.path, number, "has changed since it was written")
-            kept = readable[rows.start : rows.stop]
-            values[place[rows.start] : place[rows.stop]] = chunk[kept]
-
-        with ThreadPoolExecutor(_READERS) as readers:
-            list(readers.map(load, range(self.num_chunks)))
-        rows = self.rows.filter(pa.array(readable))
-        return Features(values, rows, self.fingerprint.rows_digest)
+        return self.rows.filter(pa.array(readable))
 
     def describe(self) -> dict[str, JSON]:
         """Return what `dml info` tells about the store, as plain JSON values."""

@@ -19,7 +19,7 @@ from cache.durable import sync_folder, sync_tree, writing_to
 from cache.errors import InputError
 from cache.fingerprint import Fingerprint
 from cache.layout import LEDGER, Header
-from cache.ledger import FinishedChunk, sha256_of_values
+from cache.ledger import FinishedChunk
 from cache.lock import lock_for_writing
 from cache.rows import checked_rows, count_relabelled, save_rows
 from cache.store import FeatureStore
@@ -125,10 +125,10 @@ class StoreWriter:
                 f"chunk {number} is not one of the {len(self.pending)} that are pending"
             )
         stored = self._as_stored(self.chunk(number), values, unreadable)
-        digest = sha256_of_values(stored)
+        finished = FinishedChunk.of(number, stored, unreadable)
         with writing_to(self.path):
             self._array.write(number, stored)
-            self._ledger.append(FinishedChunk(number, len(stored), digest, dict(unreadable)))
+            self._ledger.append(finished)
         self.pending.remove(number)
 
     def close(self) -> None:
