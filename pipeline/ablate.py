@@ -1,8 +1,9 @@
 """Trains and measures a grid of cells on one store; what is finished is never trained again.
 
-The runs of a cell train as one program. Seeds that are added later train beside each other, apart
-from the earlier ones: together or apart, a run gives the same up to the order of additions. The
-test rows are looked at once for each run, after its training, with their true labels.
+Cells that differ in noise, learning rates or numbers among the options train with all their seeds
+as one program, as many runs at once as fit into the memory. Together or apart, a run gives the same
+up to the order of additions. The test rows are looked at once for each run, after its training,
+with their true labels.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cache.errors import InputError
 from cache.store import Features, FeatureStore
+from pipeline.ablation.room import OUT_OF_MEMORY, is_out_of_memory, runs_at_once
 from pipeline.ablation.trial import Ground, measure_trained, measure_untrained
 from pipeline.choices.grid import CLEAN, UNTRAINED, Cell, canonical
 from pipeline.labels.corruption import NoiseSpec
@@ -46,19 +48,14 @@ class Ablation:
     failures: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
-    """A cell, what decides its figures, and the seeds that have none yet."""
+    """A cell, what decides its figures, the seeds that have none yet, and why some failed."""
 
     cell: Cell
     decided_by: Mapping[str, Any]
     missing: list[int]
-
-    @property
-    def epochs(self) -> int:
-        """Count what is to be trained now; all seeds train at once."""
-        settings = self.cell.settings
-        return settings.epochs if self.missing and settings.recipe.loss is not None else 0
+    failures: dict[int, str] = field(default_factory=dict)
 
 
 def ablate(
@@ -69,13 +66,14 @@ def ablate(
     seeds: int,
     recall_at: tuple[int, ...] = (1,),
     device: str = "auto",
+    memory: int | None = None,
     command: str = "",
     progress: Progress = lambda done, total: None,
     snapshot_seconds: float = 30.0,
 ) -> Ablation:
     """Train what is missing and write the results of these cells.
 
-    A cell whose training fails is recorded with the reason, and tried again by the next call; the
+    A run whose training fails is recorded with the reason, and tried again by the next call; the
     others go on. Called again after an interruption it writes the same results, but for `seconds`.
 
     Args:
@@ -85,8 +83,9 @@ def ablate(
         seeds: runs of each cell, at least 1; their seeds are 0, 1, ...
         recall_at: the K of Recall@K.
         device: "auto", "cpu", "cuda" or "mps".
+        memory: bytes that the runs which train at once may take; None = most of what is free.
         command: what was typed, for the record.
-        progress: is told the finished and the total epochs of the cells that are trained.
+        progress: is told the finished and the total epochs of the runs that are trained.
         snapshot_seconds: the least time between two snapshots of a training to go on from.
 
     Raises:
@@ -103,51 +102,90 @@ def ablate(
     )
     rows = [_untrained(kept, ground, protocol) for protocol in ground.roles]
     jobs = [_job(kept, ground, cell, seeds) for cell in cells]
-    reasons = list(_train_missing(kept, ground, jobs, snapshot_seconds, progress))
-    for job, reason in zip(jobs, reasons, strict=True):
-        rows += _rows(kept, ground, job, seeds, reason)
+    _train_missing(kept, ground, jobs, memory, snapshot_seconds, progress)
+    for job in jobs:
+        rows += _rows(kept, ground, job, seeds)
     rows = [{**row, "store": fingerprint, "command": command} for row in rows]
     return Ablation(
         rows=write_results(folder, rows, metric_names(recall_at)),
-        trained=sum(len(job.missing) for job, why in zip(jobs, reasons, strict=True) if not why),
+        trained=sum(len(job.missing) - len(job.failures) for job in jobs),
         reused=sum(seeds - len(job.missing) for job in jobs),
-        failures=[f"{job.cell}: {why}" for job, why in zip(jobs, reasons, strict=True) if why],
+        failures=[line for job in jobs for line in _failures(job)],
     )
+
+
+def _failures(job: _Job) -> Iterator[str]:
+    """Say why runs of a cell failed, once for each reason."""
+    for reason in dict.fromkeys(job.failures.values()):
+        failed = [str(seed) for seed, why in job.failures.items() if why == reason]
+        which = "" if len(failed) == len(job.missing) else f" (seed {', '.join(failed)})"
+        yield f"{job.cell}{which}: {reason}"
 
 
 def _train_missing(
-    kept: Cells, ground: Ground, jobs: Sequence[_Job], snapshot_seconds: float, progress: Progress
-) -> Iterator[str | None]:
-    """Train cell after cell; tell for each why it failed, or None."""
-    done, total = 0, sum(job.epochs for job in jobs)
+    kept: Cells,
+    ground: Ground,
+    jobs: Sequence[_Job],
+    memory: int | None,
+    snapshot_seconds: float,
+    progress: Progress,
+) -> None:
+    """Train group after group, as many runs of it at once as fit."""
+    groups: dict[str, list[tuple[_Job, int]]] = {}
     for job in jobs:
-        tell = functools.partial(_tell, progress, done, total)
-        yield _train(kept, ground, job, snapshot_seconds, tell) if job.missing else None
-        done += job.epochs
+        key = json.dumps(job.cell.settings.shared, sort_keys=True)
+        groups.setdefault(key, []).extend((job, seed) for seed in job.missing)
+    groups = {key: runs for key, runs in groups.items() if runs}
+    done, total = 0, sum(_epochs(runs) for runs in groups.values())
+    for key, runs in groups.items():
+        at_once = runs_at_once(ground, runs[0][0].cell.settings, memory)
+        waiting = [runs[at : at + at_once] for at in range(0, len(runs), at_once)]
+        while waiting:
+            part = waiting.pop(0)
+            tell = functools.partial(_tell, progress, done, total, len(part))
+            try:
+                _train(kept, ground, key, part, snapshot_seconds, tell)
+            except OUT_OF_MEMORY as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                half = len(part) // 2
+                waiting = [part[:half], part[half:], *waiting]
+                continue
+            done += _epochs(part)
 
 
-def _tell(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    """Tell the epochs of one cell as a part of all."""
-    progress(before + done, total)
+def _epochs(runs: Sequence[tuple[_Job, int]]) -> int:
+    """Count the epochs of all runs; where nothing is trained there are none."""
+    settings = (job.cell.settings for job, _ in runs)
+    return sum(each.epochs for each in settings if each.recipe.loss is not None)
+
+
+def _tell(progress: Progress, before: int, total: int, runs: int, done: int, _: int) -> None:
+    """Tell the epochs of some runs as a part of all."""
+    progress(before + runs * done, total)
 
 
 def _train(
-    kept: Cells, ground: Ground, job: _Job, snapshot_seconds: float, progress: Progress
-) -> str | None:
-    """Train and keep what is missing of a cell; if that fails, say why."""
+    kept: Cells,
+    ground: Ground,
+    key: str,
+    runs: Sequence[tuple[_Job, int]],
+    snapshot_seconds: float,
+    progress: Progress,
+) -> None:
+    """Train some runs of a group, and keep their figures or the reason why they have none."""
+    facts = [{**job.decided_by, "seed": seed} for job, seed in runs]
     unfinished = Unfinished(
-        kept.path(job.decided_by),
-        {**job.decided_by, "seeds": job.missing},
-        seconds=snapshot_seconds,
+        kept.path({"group": key, "first": facts[0]}), {"runs": facts}, seconds=snapshot_seconds
     )
-    try:
-        found = measure_trained(ground, job.cell.settings, job.missing, unfinished, progress)
-    except InputError as error:
-        unfinished.remove()
-        return str(error)
-    kept.save(job.decided_by, {**kept.load(job.decided_by), **found})
+    settings = [job.cell.settings.replaced(seed=seed) for job, seed in runs]
+    found = measure_trained(ground, settings, unfinished, progress)
+    for (job, seed), figures in zip(runs, found, strict=True):
+        if isinstance(figures, InputError):
+            job.failures[seed] = str(figures)
+        else:
+            kept.save(job.decided_by, {**kept.load(job.decided_by), seed: figures})
     unfinished.remove()
-    return None
 
 
 def _job(kept: Cells, ground: Ground, cell: Cell, seeds: int) -> _Job:
@@ -170,11 +208,10 @@ def _untrained(kept: Cells, ground: Ground, protocol: Name | None) -> Row:
     return {"method": UNTRAINED, "options": "", **found[_NO_SEED]}
 
 
-def _rows(kept: Cells, ground: Ground, job: _Job, seeds: int, reason: str | None) -> list[Row]:
+def _rows(kept: Cells, ground: Ground, job: _Job, seeds: int) -> list[Row]:
     """Describe the runs of a cell; those that failed have the reason in the place of figures."""
     settings = job.cell.settings
-    failed = {
-        "failure": reason,
+    without_figures = {
         "protocol": ground.roles[settings.protocol].protocol,
         **ground.environment,
     }
@@ -186,7 +223,7 @@ def _rows(kept: Cells, ground: Ground, job: _Job, seeds: int, reason: str | None
             "noise": settings.noise or CLEAN,
             "seed": seed,
             "settings": json.dumps(asdict(settings.replaced(seed=seed))),
-            **runs.get(seed, failed),
+            **runs.get(seed, {**without_figures, "failure": job.failures.get(seed)}),
         }
         for seed in range(seeds)
     ]

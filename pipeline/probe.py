@@ -14,8 +14,8 @@ from pipeline.choices.settings import Settings
 from pipeline.extraction.embed import pick_device
 from pipeline.labels.training import training_labels, true_classes
 from pipeline.measures.pair_share import Amounts, Tap, amounts
-from pipeline.program import trees
 from pipeline.program.heads import Centring
+from pipeline.program.learner import Task, begin
 from pipeline.program.loop import Program
 from pipeline.program.step import lessons_of
 from pipeline.training.protocol import split
@@ -85,16 +85,12 @@ def probe(
         )
     target = pick_device(device)
     values = torch.from_numpy(features.values[roles.train]).to(target)
-    used = torch.from_numpy(labels.used).to(target)[None]
     true = torch.from_numpy(true_classes(roles, labels)).to(target)
-    program = Program(
-        Centring.of(values)(values),
-        used,
-        len(labels.classes),
-        method_of(settings),
-        schedule_of(settings),
-        [settings.seeds],
-    )
+    used = torch.from_numpy(labels.used).to(target)
+    rows = Centring.of(values)(values)
+    method, schedule = method_of(settings), schedule_of(settings)
+    learner = begin(rows, Task(used, len(labels.classes), method, schedule, settings.seeds))
+    program = Program(rows, [learner])
     at = {round(settings.epochs * point / (points - 1)) for point in range(points)}
     found = []
     for epoch in range(settings.epochs + 1):
@@ -109,14 +105,15 @@ def probe(
 
 def _measure(program: Program, true: torch.Tensor, batches: int) -> Amounts:
     """Sum the pair weights of some batches of the only run, as it is now."""
-    now = trees.take(program.now(), 0)
+    (learner,) = program.learners
+    method, now = learner.task.method, learner.moment()
     generator = torch.Generator().manual_seed(program.epochs_done)
-    index = program.method.sample(now.labels.cpu(), generator, now.survey)[:batches]
+    index = method.sample(now.labels.cpu(), generator, now.survey)[:batches]
     total: list[torch.Tensor] = [true.new_zeros((), dtype=torch.float64)] * len(Amounts._fields)
     for rows in index.to(true.device):
-        lesson = lessons_of(program.method, program.features, now, rows)[0][0]
+        lesson = lessons_of(method, program.features, now, rows)[0][0]
         tap = Tap()
-        loss = program.method.loss(lesson.learned, lesson.batch._replace(tap=tap))
+        loss = method.loss(lesson.learned, lesson.batch._replace(tap=tap))
         if not tap.seen:
             raise InputError(
                 "this loss compares no cosines, so it has no pair weights: probe another loss"

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache.errors import InputError
 from cache.store import Features, FeatureStore
 from pipeline.choices.settings import Settings
 from pipeline.extraction.embed import pick_device
@@ -69,6 +70,8 @@ def train(
     centring, (learned,) = learn(
         values, features, roles, runs, progress=progress, earlier=earlier, keep=keep
     )
+    if isinstance(learned, InputError):
+        raise learned
     roles, labels, state = learned.roles, learned.labels, learned.state
     record = {
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -81,7 +84,7 @@ def train(
         "loss": learned.facts,
         "validation": _validation_facts(settings, learned),
         "history": learned.history,
-        "resumed_at_epoch": len(earlier["losses"]) if earlier else 0,
+        "resumed_at_epoch": len(earlier["0/losses"]) if earlier else 0,
         "environment": provenance.environment(target),
     }
     weights = _tensors(learned) | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}

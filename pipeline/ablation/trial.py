@@ -1,4 +1,4 @@
-"""One cell of an ablation: runs that differ in their seeds, trained together and measured."""
+"""Runs of an ablation: trained together, as one program, and measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cache.errors import InputError
 from cache.store import Features
 from pipeline.choices.assembly import method_of
 from pipeline.choices.settings import Settings
@@ -87,40 +88,50 @@ def measure_untrained(ground: Ground, roles: Split) -> Figures:
 
 def measure_trained(
     ground: Ground,
-    settings: Settings,
-    seeds: Sequence[int],
+    runs: Sequence[Settings],
     unfinished: Unfinished,
     progress: Progress,
-) -> dict[int, Figures]:
-    """Train runs as one program and measure each: seed -> figures by the results' columns.
+) -> list[Figures | InputError]:
+    """Train runs as one program and measure each.
 
-    Raises:
-        InputError: the training is not possible, or it diverged.
+    Args:
+        ground: what they stand on.
+        runs: settings with equal `Settings.shared`.
+        unfinished: keeps and has the snapshot to go on from.
+        progress: is told the finished and the total epochs.
+
+    Returns:
+        For each run its figures by the results' columns, or why it has none.
     """
-    roles = ground.roles[settings.protocol]
+    roles = ground.roles[runs[0].protocol]
     earlier = unfinished.load()
     begun = time.perf_counter()
-    centring, runs = learn(
-        ground.values,
-        ground.features,
-        roles,
-        [settings.replaced(seed=seed) for seed in seeds],
-        progress=progress,
-        earlier=earlier,
-        keep=unfinished.save,
-    )
+    try:
+        centring, learned = learn(
+            ground.values,
+            ground.features,
+            roles,
+            runs,
+            progress=progress,
+            earlier=earlier,
+            keep=unfinished.save,
+        )
+    except InputError as error:
+        return [error] * len(runs)
     # What was trained before an interruption has not been timed.
-    seconds = None if earlier else round((time.perf_counter() - begun) / len(seeds), 3)
-    return {
-        seed: {
+    seconds = None if earlier else round((time.perf_counter() - begun) / len(runs), 3)
+    return [
+        run
+        if isinstance(run, InputError)
+        else {
             "protocol": roles.protocol,
             **_labels_and_selection(run),
             **_retrieved(ground, roles, centring, run),
             "seconds": seconds,
             **ground.environment,
         }
-        for seed, run in zip(seeds, runs, strict=True)
-    }
+        for run in learned
+    ]
 
 
 def _labels_and_selection(run: Learned) -> Figures:

@@ -16,7 +16,9 @@ from pipeline.choices.values import parse_value
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.seeds import Seeds
 
-_GROUPS = ("loss", "select")
+_GROUPS: tuple[Literal["loss"], Literal["select"]] = ("loss", "select")
+# Fields that may differ between the runs of one program.
+_OF_A_RUN = {"seed", "sampling_seed", "noise_seed", "noise", "lr", "proxy_lr", "weight_decay"}
 CONFIG_FILE = "config.json"
 
 
@@ -94,6 +96,21 @@ class Settings:
             for key, value in chosen.items()
             if key.startswith(prefix)
         }
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the runs of one program have in common: all but seeds, noise, rates and numbers.
+
+        Numbers are those options of loss and selection that have a fractional value.
+        """
+        facts = {key: value for key, value in asdict(self).items() if key not in _OF_A_RUN}
+        parts = {part: self.options_of(part) for part in _GROUPS}
+        facts["options"] = {
+            f"{part}.{key}": "a number" if isinstance(value, float) else value
+            for part, options in parts.items()
+            for key, value in options.items()
+        }
+        return {**facts, "selection": self.recipe.selection}
 
     @property
     def seed_of_noise(self) -> int:

@@ -63,13 +63,18 @@ def ablate(
         Path, typer.Option(help="Folder of the results and the finished cells.")
     ] = workspace.ABLATION,
     device: DeviceOption = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What the runs that train at once may take: 8GB. Default: most of it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare methods under label noise, over seeds, with intervals and paired differences.
 
-    Each method, noise and combination of --set values is a cell, whose seeds train together. A
-    finished cell is kept in the folder and never trained again: after an interruption the same
-    command goes on, and more seeds or losses train only what is new. results.parquet and
+    Each method, noise and combination of --set values is a cell. All seeds and noises of a method
+    and all values of a rate or of a fractional option train together, as one program. A finished
+    run is kept in the folder and never trained again: after an interruption the same command goes
+    on, and more seeds or losses train only what is new. results.parquet and
     results.csv hold every run of the last command; dml table prints them again.
 
     Examples:
@@ -93,6 +98,9 @@ def ablate(
         raise InputError(f"--seeds {seeds}: expected a whole number of at least 1")
     recall_at = parse_ranks("--recall", recall)
 
+    from pipeline.training.budget import parse_size
+
+    budget = parse_size("--memory", memory) if memory else None
     from cache import FeatureStore
 
     source = store or workspace.latest("store")
@@ -110,6 +118,7 @@ def ablate(
             seeds=seeds,
             recall_at=recall_at,
             device=device,
+            memory=budget,
             command=typed(context),
             progress=progress,
         )

@@ -58,9 +58,15 @@ def log1p_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
         weights: same shape, in [0, 1], constant for the gradient.
         dim: the dimension that is summed.
     """
-    terms = _weighted(exponents, weights)
-    one = torch.zeros_like(terms.narrow(dim, 0, 1))
-    return torch.logsumexp(torch.cat([terms, one], dim=dim), dim=dim)
+    return log1p_of_sum_exp(_weighted(exponents, weights), dim)
+
+
+def log1p_of_sum_exp(terms: Tensor, dim: int) -> Tensor:
+    """Computes log(1 + sum of exp(terms)) along `dim` without overflow; terms may be -inf."""
+    highest = terms.detach().amax(dim=dim, keepdim=True).clamp_min(0)
+    total = (terms - highest).exp().sum(dim=dim)
+    highest = highest.squeeze(dim)
+    return highest + (total + (-highest).exp()).log()
 
 
 def log_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:

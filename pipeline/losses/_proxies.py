@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.losses._pairs import in_float32, log1p_sum_exp
+from pipeline.losses._pairs import in_float32, log1p_of_sum_exp, log1p_sum_exp
 from pipeline.program.batch import Batch, tapped
+
+_LEAST_NORM = 1e-12  # of a proxy, which is divided by
 
 
 def draw_proxies(
@@ -41,7 +44,39 @@ def cosines(embeddings: Tensor, proxies: Tensor) -> Tensor:
 
     Half precision is raised to float32.
     """
-    return in_float32(embeddings) @ functional.normalize(in_float32(proxies), dim=1).T
+    found: Tensor = _Cosines.apply(in_float32(embeddings), in_float32(proxies))[0]
+    return found
+
+
+class _Cosines(torch.autograd.Function):
+    """E P^T / |p|, and its gradients, without a copy of the proxies at unit norm.
+
+    With many classes the traffic over (C, D) tensors is what a step costs; written as a product
+    with `normalize(P)` there would be five of them beside the gradient.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
+        inverse = proxies.norm(dim=1).clamp_min(_LEAST_NORM).reciprocal()  # (C,)
+        return (embeddings @ proxies.T) * inverse, inverse
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
+        found, inverse = output
+        ctx.mark_non_differentiable(inverse)
+        ctx.save_for_backward(*inputs, found, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings, proxies, found, inverse = ctx.saved_tensors
+        scaled = gradients[0] * inverse  # (B, C)
+        radial = (scaled * found).sum(dim=0) * inverse  # (C,): along a proxy no cosine changes
+        by_proxies = (scaled.T @ embeddings).sub_(proxies * radial[:, None])
+        return scaled @ proxies, by_proxies
 
 
 def similarity_of(batch: Batch, proxies: Tensor) -> Tensor:
@@ -81,6 +116,38 @@ def proxy_anchor(
     repulsion = log1p_sum_exp(scale * (similarity + margin), negative, dim=0)  # (C,)
     num_positive = (positive > 0).any(dim=0).sum().clamp_min(1)
     return attraction.sum() / num_positive + repulsion.mean()
+
+
+def proxy_anchor_of_labels(
+    similarity: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    *,
+    scale: float | Tensor,
+    margin: float | Tensor,
+) -> Tensor:
+    """Computes `proxy_anchor` for rows that are members of one class each, at less cost.
+
+    A proxy is attracted by the rows of its class alone, which are found among the batch: (B, B) in
+    place of (B, C).
+
+    Args:
+        similarity: (B, C) cosines.
+        labels: (B,) int64 in 0..C-1.
+        weights: (B,) in [0, 1] inside the logarithm.
+        scale: above 0 ("alpha").
+        margin: cosine ("delta").
+    """
+    own = similarity.gather(1, labels[:, None])[:, 0]  # (B,)
+    is_same = (labels[:, None] == labels[None, :]) & (weights > 0)[None, :]  # (B, B)
+    # Each class enters once, with the first of its rows that counts.
+    is_first = (weights > 0) & ~is_same.tril(diagonal=-1).any(dim=1)
+    pull = -scale * (own - margin)
+    attraction = log1p_sum_exp(pull.expand_as(is_same), is_same * weights, dim=1)  # (B,)
+    logs = weights.to(similarity.dtype).log()  # -inf leaves a row out
+    push = scale * similarity + (scale * margin + logs)[:, None]
+    repulsion = log1p_of_sum_exp(push.scatter(1, labels[:, None], -torch.inf), dim=0)  # (C,)
+    return (attraction * is_first).sum() / is_first.sum().clamp_min(1) + repulsion.mean()
 
 
 def softmax_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -123,7 +190,9 @@ def orthogonality(proxies: Tensor) -> Tensor:
     return (gram.square().sum() - diagonal) / (num_classes * (num_classes - 1))
 
 
-def add_orthogonality(value: Tensor, proxies: Tensor, weights: Tensor, strength: float) -> Tensor:
+def add_orthogonality(
+    value: Tensor, proxies: Tensor, weights: Tensor, strength: float | Tensor
+) -> Tensor:
     """Adds strength * orthogonality to a loss, unless no row of the batch counts.
 
     Args:
@@ -132,7 +201,7 @@ def add_orthogonality(value: Tensor, proxies: Tensor, weights: Tensor, strength:
         weights: (B,) of the batch's rows; with all of them 0 there is no step to take.
         strength: at least 0.
     """
-    if strength == 0:
+    if not isinstance(strength, Tensor) and strength == 0:
         return value
     return value + strength * orthogonality(proxies) * (weights > 0).any()
 

@@ -71,10 +71,8 @@ def loss(
         () float; rows of weight 0 get no gradient.
     """
     similarity = _proxies.similarity_of(batch, parameters["proxies"])  # (B, C)
-    is_member = _proxies.membership(batch.labels, similarity.shape[1])
-    weights = batch.weights[:, None]
-    value = _proxies.proxy_anchor(
-        similarity, weights * is_member, weights * ~is_member, scale=scale, margin=margin
+    value = _proxies.proxy_anchor_of_labels(
+        similarity, batch.labels, batch.weights, scale=scale, margin=margin
     )
     return _proxies.add_orthogonality(value, parameters["proxies"], batch.weights, orthogonality)
 

@@ -38,19 +38,6 @@ class Batch(NamedTuple):
     tap: Callable[[str, Tensor], Tensor] | None = None
 
 
-def first_occurrences(rows: Tensor) -> Tensor:
-    """Marks every row but the second and later copies of one sample.
-
-    Args:
-        rows: (B,) int64 row numbers.
-
-    Returns:
-        (B,) bool, True for the first row of each sample.
-    """
-    same = rows[:, None] == rows[None, :]  # (B, B)
-    return ~same.tril(diagonal=-1).any(dim=1)
-
-
 def tapped(batch: Batch, kind: str, cosines: Tensor) -> Tensor:
     """Lets the cosines pass through the batch's tap, if it has one."""
     return cosines if batch.tap is None else batch.tap(kind, cosines)

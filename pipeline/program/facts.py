@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from pipeline.program import heads, trees
+from pipeline.program import heads
 from pipeline.program.batch import Batch
-from pipeline.program.loop import Program
+from pipeline.program.learner import Learner
 
 _TILE = 4096
 
 
 @torch.no_grad()
-def facts_of(program: Program) -> list[dict[str, float]]:
-    """Average the loss's facts over the rows of each run, tile by tile."""
-    return [_facts_of_run(program, run) for run in range(len(program.labels))]
+def facts_of(features: Tensor, learner: Learner) -> dict[str, float]:
+    """Average the loss's facts over the rows of a run, tile by tile.
 
-
-def _facts_of_run(program: Program, run: int) -> dict[str, float]:
-    head, learned, survey = (
-        trees.take(tensors, run)
-        for tensors in (
-            program.first_of(program.head),
-            program.first_of(program.learned),
-            program.surveys,
-        )
-    )
-    state, labels, method = program.states[run], program.labels[run], program.method
+    Args:
+        features: (N, F).
+        learner: the run.
+    """
+    head, learned = learner.first_head()
+    labels, method = learner.task.labels, learner.task.method
     total: dict[str, float] = {}
     tiles = -(-len(labels) // _TILE)
     for tile in range(tiles):
         # Every so many rows, so that a tile of a sorted store is a fair sample of it.
         rows = torch.arange(tile, len(labels), tiles, device=labels.device)
-        embeddings = heads.embed(head, program.features[rows])
+        embeddings = heads.embed(head, features[rows])
         batch = Batch(embeddings, labels[rows], rows, torch.ones_like(embeddings[:, 0]))
         if method.num_heads == 1:
-            confidences = method.select(state, batch)[0].confidences
+            confidences = method.select(learner.state, batch)[0].confidences
             batch = batch._replace(confidences=confidences)
-        facts = method.facts(learned, batch._replace(survey=survey or None))
+        facts = method.facts(learned, batch._replace(survey=learner.survey or None))
         for name, value in facts.items():
             total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(labels)
     return total

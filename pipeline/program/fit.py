@@ -1,4 +1,4 @@
-"""Training R runs of one method, from start to result."""
+"""Training R runs, from start to result; a run that cannot work leaves the others alone."""
 
 from __future__ import annotations
 
@@ -8,83 +8,101 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cache.errors import InputError
 from pipeline.program.facts import facts_of
-from pipeline.program.loop import Program
-from pipeline.program.method import Method
-from pipeline.program.schedule import Schedule
-from pipeline.program.seeds import Seeds
-from pipeline.program.snapshots import resume
+from pipeline.program.learner import Learner, Task, begin
+from pipeline.program.loop import Program, Way
+from pipeline.program.snapshots import resume, runs_in
 from pipeline.selection._state import State
 
 Progress = Callable[[int, int], None]
 Tensors = dict[str, Tensor]
+Runs = Mapping[int, Learner]
 
 
 class Fit(NamedTuple):
-    """What R runs have learned.
+    """What one run has learned.
 
     Attributes:
-        head: weight (R, F, D) and bias (R, D); of two heads the first.
-        learned: tensors (R, ...) of the loss, for example its proxies; of two heads the first's.
-        selection: R states.
-        losses: (epochs, R) mean loss of each epoch.
-        kept: (epochs, R) mean weight of the rows that were shown.
-        facts: what the loss says of all rows after training, one dict of figures per run.
+        head: weight (F, D) and bias (D,); of two heads the first.
+        learned: tensors of the loss, for example its proxies; of two heads the first's.
+        selection: what it knows of the rows.
+        losses: (epochs,) mean loss of each epoch.
+        kept: (epochs,) mean weight of the rows that were shown.
+        facts: what the loss says of all rows after training.
     """
 
     head: Tensors
     learned: Tensors
-    selection: list[State]
+    selection: State
     losses: Tensor
     kept: Tensor
-    facts: list[dict[str, float]]
+    facts: dict[str, float]
 
 
 def fit(
     features: Tensor,
-    labels: Tensor,
-    num_classes: int,
-    method: Method,
-    schedule: Schedule,
-    seeds: Sequence[int | Seeds],
+    tasks: Sequence[Task],
     progress: Progress = lambda done, total: None,
     *,
     snapshot: Mapping[str, Tensor] | None = None,
-    observe: Callable[[Program], None] = lambda program: None,
+    observe: Callable[[Runs], None] = lambda runs: None,
     is_over: Callable[[], bool] = lambda: False,
-) -> Fit:
+    way: Way | None = None,
+) -> list[Fit | InputError]:
     """Train R runs.
 
     Args:
         features: (N, F) float32, centred, on the device that trains.
-        labels: (R, N) int64 on the same device, as given to each run.
-        num_classes: C.
-        method: loss and selection.
-        schedule: how long and how fast.
-        seeds: R seeds, one per run.
+        tasks: what each run is to do; all for equally many epochs.
         progress: is told the finished and the total epochs.
-        snapshot: of a program with the same arguments, to go on from.
-        observe: is shown the program before the first epoch and after every one.
+        snapshot: of runs with the same tasks, to go on from.
+        observe: is shown the runs by their numbers before the first epoch and after every one.
         is_over: asked before every epoch whether to stop early.
+        way: how steps are taken, see `Program`.
 
-    Raises:
-        InputError: the selection or the loss finds that it cannot work with these rows.
+    Returns:
+        What each run has learned, or why it could not: its selection or its loss cannot work with
+        these rows, or it diverged.
     """
-    arguments = features, labels, num_classes, method, schedule, seeds
-    program = Program(*arguments, begins=snapshot is None)
-    if snapshot is not None:
-        resume(program, snapshot)
-    if not program.epochs_done:
-        facts_of(program)  # a loss that cannot work with these rows says so now
-    observe(program)
-    while program.epochs_done < schedule.epochs and not is_over():
-        progress(program.epochs_done, schedule.epochs)
-        program.epoch()
-        observe(program)
-    progress(schedule.epochs, schedule.epochs)
-    head, learned = (
-        {name: value.detach() for name, value in program.first_of(tensors).items()}
-        for tensors in (program.head, program.learned)
-    )
-    losses, kept = torch.stack(program.losses), torch.stack(program.kept)
-    return Fit(head, learned, program.states, losses, kept, facts_of(program))
+    runs, refused = _begin(features, tasks, snapshot or {})
+    if runs:
+        program = Program(features, list(runs.values()), way=way)
+        observe(runs)
+        while program.epochs_done < program.epochs and not is_over():
+            progress(program.epochs_done, program.epochs)
+            program.epoch()
+            observe(runs)
+        progress(program.epochs, program.epochs)
+    return [
+        refused[run] if run in refused else _result(features, runs[run])
+        for run in range(len(tasks))
+    ]
+
+
+def _begin(
+    features: Tensor, tasks: Sequence[Task], snapshot: Mapping[str, Tensor]
+) -> tuple[dict[int, Learner], dict[int, InputError]]:
+    """Begin every run, or go on with it; those that cannot work are sorted out."""
+    runs, refused, known = {}, {}, runs_in(snapshot)
+    for run, task in enumerate(tasks):
+        try:
+            if run in known:
+                runs[run] = resume(features, task, snapshot, run)
+            else:
+                runs[run] = begin(features, task)
+                facts_of(features, runs[run])  # a loss that cannot work with these rows says so now
+        except InputError as error:
+            runs.pop(run, None)
+            refused[run] = error
+    return runs, refused
+
+
+def _result(features: Tensor, learner: Learner) -> Fit | InputError:
+    head, learned = learner.first_head()
+    losses, kept = torch.stack(learner.losses), torch.stack(learner.kept)
+    tensors = [*learner.head.values(), *learner.learned.values(), losses]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        value = float(losses[-1])
+        return InputError(f"training diverged (the loss became {value}): lower --set lr")
+    return Fit(head, learned, learner.state, losses, kept, facts_of(features, learner))

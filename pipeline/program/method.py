@@ -150,16 +150,20 @@ class Method:
     def sample(
         self, labels: Tensor, generator: torch.Generator, survey: dict[str, Tensor]
     ) -> Tensor:
-        """Draw one epoch of batches, (steps, B) row numbers, from (N,) labels on the CPU."""
+        """Draw one epoch of batches from (N,) labels on the CPU.
+
+        Returns:
+            (steps, B) int64 row numbers, each once in a batch; `sampling.ABSENT` where none is.
+        """
         if hasattr(self.loss_module, "sample"):
             draw = _with_options(self.loss_module.sample, self.loss_options)
             index: Tensor = draw(labels, self.batch_size, generator, survey)
-            return index
-        if self.loss_module.SAMPLER == "balanced":
-            return sampling.balanced(
-                labels, self.batch_size, generator, rows_per_class=self.rows_per_class
-            )
-        return sampling.shuffle(labels, self.batch_size, generator)
+        elif self.loss_module.SAMPLER == "balanced":
+            size, per_class = self.batch_size, self.rows_per_class
+            index = sampling.balanced(labels, size, generator, rows_per_class=per_class)
+        else:
+            index = sampling.shuffle(labels, self.batch_size, generator)
+        return sampling.without_copies(index)
 
 
 def _with_options(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

@@ -59,6 +59,18 @@ def balanced(
     return groups[steps].flatten(1)
 
 
+def without_copies(index: Tensor) -> Tensor:
+    """Put `ABSENT` in the place of the second and later copies of a row in a batch.
+
+    Args:
+        index: (steps, B) int64 row numbers or `ABSENT`.
+    """
+    order = index.sort(dim=1, stable=True)
+    is_copy = torch.zeros_like(index, dtype=torch.bool)
+    is_copy[:, 1:] = order.values[:, 1:] == order.values[:, :-1]
+    return index.masked_fill(is_copy.gather(1, order.indices.argsort(dim=1)), ABSENT)
+
+
 def _groups(
     labels: Tensor, rows_per_class: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -27,6 +24,6 @@ class Schedule:
     proxy_lr: float
     weight_decay: float
 
-    def falling(self, time: Tensor) -> Tensor:
+    def falling(self, time: float) -> float:
         """Compute the share of the peak rates that holds at a time, counted in epochs."""
-        return 0.5 * (1 + torch.cos(math.pi * time / self.epochs))
+        return 0.5 * (1 + math.cos(math.pi * time / self.epochs))

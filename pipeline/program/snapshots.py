@@ -1,4 +1,4 @@
-"""The state of a program between two epochs, as named tensors: enough for the same next step."""
+"""The state of runs between two epochs, as named tensors: enough for the same next step."""
 
 from __future__ import annotations
 
@@ -9,56 +9,68 @@ import torch
 from torch import Tensor
 
 from pipeline.program import trees
-from pipeline.program.loop import Program
+from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.memory import Memory
 from pipeline.selection._state import State
 
 
-def snapshot(program: Program) -> dict[str, Tensor]:
-    """Copy what the next epoch depends on, to the CPU. A full memory is made anew, not stored."""
-    tree = {
-        "head": program.head,
-        "learned": program.learned,
-        "head_moments": program.head_optimiser.moments,
-        "learned_moments": program.learned_optimiser.moments,
-        "states": {str(run): state for run, state in enumerate(program.states)},
-        "bank": program.bank if program.method.uses_queue else (),
-        "surveys": program.surveys,
-        "steps_done": program.steps_done,
-        "losses": torch.stack(program.losses) if program.losses else program.steps_done[None][:0],
-        "kept": torch.stack(program.kept) if program.kept else program.steps_done[None][:0],
-        "samplers": torch.stack([each.get_state() for each in program.samplers]),
-        "surveyors": torch.stack([each.get_state() for each in program.surveyors]),
-    }
+def snapshot(learners: Mapping[int, Learner]) -> dict[str, Tensor]:
+    """Copy what the next epoch depends on, to the CPU. A full memory is made anew, not stored.
+
+    Args:
+        learners: number of the run -> run.
+    """
+    tree = {str(run): _tree(learner) for run, learner in learners.items()}
     leaves = trees.flatten(tree)
     return {name: leaf.detach().cpu().clone().contiguous() for name, leaf in leaves.items()}
 
 
+def runs_in(leaves: Mapping[str, Tensor]) -> set[int]:
+    """List the numbers of the runs in a snapshot."""
+    return {int(name.partition("/")[0]) for name in leaves}
+
+
 @torch.no_grad()
-def resume(program: Program, leaves: Mapping[str, Tensor]) -> Program:
-    """Fill a program that was made with the same arguments, and has not begun, from a snapshot."""
-    for name in ("samplers", "surveyors"):
-        for generator, state in zip(getattr(program, name), leaves[name], strict=True):
-            generator.set_state(state.clone())
-    device = program.features.device
-    tree = trees.nest({name: leaf.to(device, copy=True) for name, leaf in leaves.items()})
-    _fill(program.head, tree["head"])
-    _fill(program.learned, tree.get("learned", {}))
-    program.head_optimiser.moments = tree["head_moments"]
-    program.learned_optimiser.moments = tree.get("learned_moments", {})
-    program.states = [_state(tree["states"][str(run)]) for run in range(len(program.labels))]
+def resume(features: Tensor, task: Task, leaves: Mapping[str, Tensor], run: int) -> Learner:
+    """Begin a run with the state that a snapshot has of it.
+
+    Args:
+        features: (N, F).
+        task: the same as that of the run in the snapshot.
+        leaves: the snapshot.
+        run: its number there.
+    """
+    prefix = f"{run}/"
+    own = {
+        name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)
+    }
+    tree = trees.nest({name: leaf.to(features.device, copy=True) for name, leaf in own.items()})
+    learner = begin(features, task, looks=False)
+    learner.head, learner.learned = tree["head"], tree.get("learned", {})
+    learner.moments = {"learned": {}, **tree["moments"]}
+    state = tree["state"]
+    parts = state["weights"], state["scores"], state["noise_rate"]
+    learner.state = State(*parts, state.get("extras", {}))
     if "bank" in tree:
-        program.bank = (Memory(**tree["bank"]["0"]),)
-    program.surveys = tree.get("surveys", {})
-    program.steps_done = tree["steps_done"]
-    program.losses, program.kept = list(tree["losses"]), list(tree["kept"])
-    return program
+        learner.bank = (Memory(**tree["bank"]["0"]),)
+    learner.survey = tree.get("survey", {})
+    learner.losses, learner.kept = list(tree["losses"]), list(tree["kept"])
+    learner.sampler.set_state(own["sampler"].clone())
+    learner.surveyor.set_state(own["surveyor"].clone())
+    return learner
 
 
-def _fill(parameters: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    for name, parameter in parameters.items():
-        parameter.copy_(values[name])
-
-
-def _state(tree: dict[str, Any]) -> State:
-    return State(tree["weights"], tree["scores"], tree["noise_rate"], tree.get("extras", {}))
+def _tree(learner: Learner) -> dict[str, Any]:
+    nothing = torch.zeros(0)
+    return {
+        "head": learner.head,
+        "learned": learner.learned,
+        "moments": learner.moments,
+        "state": learner.state,
+        "bank": learner.bank if learner.task.method.uses_queue else (),
+        "survey": learner.survey,
+        "losses": torch.stack(learner.losses) if learner.losses else nothing,
+        "kept": torch.stack(learner.kept) if learner.kept else nothing,
+        "sampler": learner.sampler.get_state(),
+        "surveyor": learner.surveyor.get_state(),
+    }

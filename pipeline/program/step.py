@@ -1,6 +1,7 @@
 """One step of one run, from row numbers to a loss: fixed shapes, no host synchronisation.
 
-The training program maps `step` over its runs. Labels here are the given ones.
+The training program takes such steps of runs that stand alone, or maps them over stacked runs.
+Labels here are the given ones.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.program import heads, memory, sampling, trees
-from pipeline.program.batch import Batch, first_occurrences
+from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
 from pipeline.program.method import Method
 from pipeline.selection._state import State
@@ -77,7 +78,7 @@ def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Steppe
         method: loss and selection.
         features: (N, F).
         now: the run.
-        index: (B,) row numbers, or `ABSENT`.
+        index: (B,) row numbers, no two of them equal, or `ABSENT`.
     """
     lessons, state = lessons_of(method, features, now, index)
     loss = torch.stack([method.loss(each.learned, each.batch) for each in lessons]).sum()
@@ -99,7 +100,7 @@ def lessons_of(
         embeddings=embedded[0].detach(),
         labels=now.labels[rows],
         rows=rows,
-        weights=_is_present(index).to(features.dtype),
+        weights=(index != sampling.ABSENT).to(features.dtype),
         memory=now.bank[0] if now.bank else None,
         survey=now.survey or None,
     )
@@ -134,8 +135,3 @@ def _exchanged(
 def _separate(tensors: Tensors, count: int) -> list[Tensors]:
     """Take the parameters of the heads apart; of one head they have no axis for it."""
     return [tensors] if count == 1 else [trees.take(tensors, head) for head in range(count)]
-
-
-def _is_present(index: Tensor) -> Tensor:
-    """Mark the first occurrence of each row, (B,) bool: absent places and copies do not count."""
-    return (index != sampling.ABSENT) & first_occurrences(index)

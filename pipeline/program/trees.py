@@ -24,6 +24,13 @@ def take(tree: Tree, run: int) -> Tree:
     return taken
 
 
+def copy(to: Any, tree: Any) -> None:
+    """Write the leaves of a tree into those of another; what is the same memory stays."""
+    for own, given in zip(flatten(to).values(), flatten(tree).values(), strict=True):
+        if own.data_ptr() != given.data_ptr():
+            own.copy_(given)
+
+
 def flatten(tree: Any, name: str = "") -> dict[str, Tensor]:
     """List the leaves by name: keys, fields and places joined by slashes."""
     if isinstance(tree, Tensor):
@@ -53,16 +60,6 @@ def nest(leaves: Mapping[str, Tensor]) -> dict[str, Any]:
             branch = branch.setdefault(key, {})
         branch[last] = leaf
     return tree
-
-
-def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Map a function of one run over stacked trees with a loop, where `vmap` cannot."""
-
-    def mapped(*trees: Any) -> Any:
-        runs = len(next(iter(flatten(trees).values())))
-        return stack([function(*take(trees, run)) for run in range(runs)])
-
-    return mapped
 
 
 def _map(function: Callable[..., Tensor], *trees: Any) -> Any:

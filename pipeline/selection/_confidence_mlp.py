@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from pipeline.measures.copies import first_copies
-from pipeline.program.optimiser import AdamW
+from pipeline.program import optimiser
 
 Models = dict[str, Tensor]  # w1 (K, F, H), b1 (K, H), ..., the last w (K, H, C), b (K, C)
 _WEIGHT_DECAY = 1e-4
@@ -92,16 +92,19 @@ def train(
         generator: on the CPU; draws start, batches and dropout.
     """
     models = _start(features, num_classes, settings, generator)
-    optimiser = AdamW(models, weight_decay=_WEIGHT_DECAY)  # the folds are its runs
-    lr = torch.full((settings.folds,), settings.lr, device=features.device)
-    count = torch.zeros_like(lr)
+    moments = optimiser.zeros(models)
     best, best_loss, best_epoch = models, float("inf"), 0
     for epoch in range(settings.epochs):
         for index in _batches(fold, settings, generator):  # (K, B)
             loss = _training_loss(models, features[index], labels[index], settings, generator)
             gradients = torch.autograd.grad(loss, list(models.values()))
-            count += 1
-            optimiser.step(dict(zip(models, gradients, strict=True)), lr, count)
+            optimiser.update(
+                models,
+                dict(zip(models, gradients, strict=True)),
+                moments,
+                lr=settings.lr,
+                weight_decay=_WEIGHT_DECAY,
+            )
         held_out = _held_out_loss(models, features, labels, fold)
         if held_out < best_loss:
             best_loss, best_epoch = held_out, epoch

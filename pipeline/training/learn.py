@@ -1,4 +1,4 @@
-"""Training R runs that differ in their seeds, from a store's features to what each has learned."""
+"""Training R runs on the same rows, from a store's features to what each has learned."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
 from pipeline.labels.training import TrainingLabels, training_labels
-from pipeline.program import trees
-from pipeline.program.fit import Fit, fit
+from pipeline.program.fit import Fit, Runs, fit
 from pipeline.program.heads import Centring
-from pipeline.program.loop import Program
+from pipeline.program.learner import Task
 from pipeline.program.snapshots import snapshot
 from pipeline.selection._state import State
 from pipeline.training.protocol import Split
@@ -77,23 +76,24 @@ def learn(
     progress: Progress = lambda done, total: None,
     earlier: Mapping[str, Tensor] | None = None,
     keep: Callable[[Callable[[], Tensors]], None] = lambda copy: None,
-) -> tuple[Centring, list[Learned]]:
-    """Train runs as one batched program.
+) -> tuple[Centring, list[Learned | InputError]]:
+    """Train runs as one program.
 
     Args:
         values: (M, F) raw features of all rows of the store, on the device that trains.
         source: the same rows as they were read; the noise may look at them.
         roles: which of them train.
-        runs: settings that differ in their seeds alone.
+        runs: settings with equal `Settings.shared`.
         progress: is told the finished and the total epochs.
         earlier: a snapshot of the same runs to go on from.
         keep: is offered a way to copy the state after every epoch but the last.
 
     Returns:
-        The centring of the training rows, and the runs.
+        The centring of the training rows, and for each run what it has learned, or why it could
+        not: its labels, its loss and its selection do not work together, or it diverged.
 
     Raises:
-        InputError: the labels, the loss or the selection do not work together, or a run diverged.
+        InputError: the rows cannot be divided, or no row of a label can validate.
     """
     common = runs[0]
     held: HeldOut | None = None
@@ -112,30 +112,40 @@ def learn(
     if held is not None:
         validator = Validator(held, runs, source, centring(values), every=common.validate_every)
         if earlier is not None:
-            validator.restore(_below(earlier))
+            validator.restore(_of_validator(earlier))
 
-    def observe(program: Program) -> None:
-        if validator is not None and program.epochs_done > (validator.epochs or [0])[-1]:
-            validator.look(program)
-        if program.epochs_done < common.epochs:
-            keep(lambda: _copy(program, validator))
+    def observe(learners: Runs) -> None:
+        epoch = next(iter(learners.values())).epochs_done
+        if validator is not None and epoch > (validator.epochs or [0])[-1]:
+            validator.look(learners)
+        if epoch < common.epochs:
+            keep(lambda: _copy(learners, validator))
 
-    result = fit(
+    results = fit(
         features,
-        torch.stack([torch.from_numpy(own.used) for own in labels]).to(values.device),
-        max(len(own.classes) for own in labels),
-        method_of(common),
-        schedule_of(common),
-        [each.seeds for each in runs],
+        [_task(own, each, values.device) for own, each in zip(labels, runs, strict=True)],
         progress,
-        snapshot=earlier,
+        snapshot=_of_runs(earlier or {}),
         observe=observe,
         is_over=lambda: validator is not None and validator.is_exhausted(common.patience),
     )
-    _refuse_divergence(result)
     return centring, [
-        _learned(result, validator, run, own, roles) for run, own in enumerate(labels)
+        found
+        if isinstance(found, InputError)
+        else _learned(found, validator, run, labels[run], roles)
+        for run, found in enumerate(results)
     ]
+
+
+def _task(labels: TrainingLabels, settings: Settings, device: torch.device) -> Task:
+    """Say what a run is to do, in tensors and calls."""
+    return Task(
+        torch.from_numpy(labels.used).to(device),
+        len(labels.classes),
+        method_of(settings),
+        schedule_of(settings),
+        settings.seeds,
+    )
 
 
 def _select_only(features: Tensor, labels: TrainingLabels, settings: Settings) -> State:
@@ -150,53 +160,37 @@ def _select_only(features: Tensor, labels: TrainingLabels, settings: Settings) -
 
 
 def _learned(
-    result: Fit, validator: Validator | None, run: int, labels: TrainingLabels, roles: Split
+    found: Fit, validator: Validator | None, run: int, labels: TrainingLabels, roles: Split
 ) -> Learned:
-    """Take one run out of all of them."""
-    history = {
-        "loss": [float(value) for value in result.losses[:, run]],
-        "kept": [float(value) for value in result.kept[:, run]],
-    }
+    """Put together what a run has learned and what validation says of it."""
+    history = {"loss": found.losses.tolist(), "kept": found.kept.tolist()}
     selected = None
     if validator is not None:
         scores = [float(score[run]) for score in validator.scores]
         history |= {"validated_epoch": [float(epoch) for epoch in validator.epochs]}
         history |= {"validation_map@r": scores}
-        selected = Selected(
-            int(validator.best_epoch[run]),
-            float(validator.best_score[run]),
-            trees.take(validator.best_head, run),
-        )
-    return Learned(
-        labels,
-        roles,
-        result.selection[run],
-        trees.take(result.head, run),
-        trees.take(result.learned, run),
-        selected,
-        history,
-        result.facts[run],
-    )
+        best = int(validator.best_epoch[run]), float(validator.best_score[run])
+        selected = Selected(*best, validator.best_heads[run])
+    parts = found.selection, found.head, found.learned, selected, history, found.facts
+    return Learned(labels, roles, *parts)
 
 
-def _refuse_divergence(result: Fit) -> None:
-    tensors = [*result.head.values(), *result.learned.values(), result.losses]
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        value = float(result.losses[-1].mean())
-        raise InputError(f"training diverged (the loss became {value}): lower --set lr")
-
-
-def _copy(program: Program, validator: Validator | None) -> Tensors:
-    copied = snapshot(program)
+def _copy(learners: Runs, validator: Validator | None) -> Tensors:
+    copied = snapshot(learners)
     if validator is not None:
         copied |= {_VALIDATION + name: value for name, value in validator.tensors().items()}
     return copied
 
 
-def _below(snapshot: Mapping[str, Tensor]) -> Tensors:
+def _of_validator(snapshot: Mapping[str, Tensor]) -> Tensors:
     """Find the validator's tensors in a snapshot."""
     return {
         name.removeprefix(_VALIDATION): value
         for name, value in snapshot.items()
         if name.startswith(_VALIDATION)
     }
+
+
+def _of_runs(snapshot: Mapping[str, Tensor]) -> Tensors:
+    """Find the runs' tensors in a snapshot."""
+    return {name: value for name, value in snapshot.items() if not name.startswith(_VALIDATION)}

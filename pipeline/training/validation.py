@@ -15,7 +15,7 @@ class-disjoint folds and MAP@R).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,8 +29,8 @@ from cache.store import Features
 from pipeline.choices.settings import Settings
 from pipeline.labels.training import training_labels
 from pipeline.measures.metrics import evaluate
-from pipeline.program import heads, trees
-from pipeline.program.loop import Program
+from pipeline.program import heads
+from pipeline.program.learner import Learner
 from pipeline.training.protocol import Split
 
 Kind = Literal["classes", "rows", "split"]
@@ -107,7 +107,7 @@ class Validator:
 
         Args:
             held: what is held out.
-            settings: of each run; they differ in the seed alone.
+            settings: of each run, with equal `Settings.shared`.
             source: the store's rows as they were read; the noise may look at them.
             features: (M, F) centred features of the same rows.
             every: epochs between two looks, at least 1; the last epoch is always looked at.
@@ -122,38 +122,32 @@ class Validator:
         self._labels = [_labels(held, each, source, device) for each in settings]
         runs = len(settings)
         self.epochs: list[int] = []
-        self.scores: list[Tensor] = []  # (R,) float64 each
+        self.scores: list[Tensor] = []  # (R,) float64 each; NaN for a run that does not train
         self.best_epoch = torch.zeros(runs, dtype=torch.int64)
         self.best_score = torch.full((runs,), -1.0, dtype=torch.float64)
-        self.best_head: dict[str, Tensor] = {}
+        self.best_heads: dict[int, dict[str, Tensor]] = {}
 
     @torch.no_grad()
-    def look(self, program: Program) -> None:
-        """Measure the runs, if it is time to."""
-        epoch, last = program.epochs_done, program.schedule.epochs
+    def look(self, learners: Mapping[int, Learner]) -> None:
+        """Measure the runs, by their numbers, if it is time to."""
+        one = next(iter(learners.values()))
+        epoch, last = one.epochs_done, one.task.schedule.epochs
         if epoch == 0 or (epoch % self.every and epoch < last):
             return
-        head = program.first_of(program.head)
-        score = torch.tensor(
-            [self._map_at_r(trees.take(head, run), run) for run in range(len(self._labels))],
-            dtype=torch.float64,
-        )
-        if score.isnan().any():
-            raise InputError(
-                "no validation row has another row of its label to find: use fewer folds, "
-                "--validation of another kind, or none"
-            )
+        score = torch.full_like(self.best_score, torch.nan)
+        for run, learner in learners.items():
+            head = learner.first_head()[0]
+            score[run] = self._map_at_r(head, run)
+            if score[run].isnan():
+                raise InputError(
+                    "no validation row has another row of its label to find: use fewer folds, "
+                    "--validation of another kind, or none"
+                )
+            if score[run] > self.best_score[run]:
+                self.best_score[run], self.best_epoch[run] = score[run], epoch
+                self.best_heads[run] = {name: value.clone() for name, value in head.items()}
         self.epochs.append(epoch)
         self.scores.append(score)
-        is_better = score > self.best_score
-        self.best_score = torch.where(is_better, score, self.best_score)
-        self.best_epoch = torch.where(is_better, epoch, self.best_epoch)
-        now = {name: value.detach().clone() for name, value in head.items()}
-        if not self.best_head:
-            self.best_head = now
-        for run in torch.where(is_better)[0].tolist():
-            for name, value in self.best_head.items():
-                value[run] = now[name][run]
 
     def is_exhausted(self, patience: int | None) -> bool:
         """Tell whether no run has become better in so many looks; never without a patience."""
@@ -168,7 +162,11 @@ class Validator:
             "scores": torch.stack(self.scores) if self.scores else self.best_score[None][:0],
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
-            **{f"head.{name}": value for name, value in self.best_head.items()},
+            **{
+                f"head/{run}/{name}": value
+                for run, head in self.best_heads.items()
+                for name, value in head.items()
+            },
         }
         return {name: value.cpu().clone() for name, value in seen.items()}
 
@@ -177,11 +175,11 @@ class Validator:
         self.epochs = tensors["epochs"].tolist()
         self.scores = list(tensors["scores"])
         self.best_epoch, self.best_score = tensors["best_epoch"], tensors["best_score"]
-        self.best_head = {
-            name.removeprefix("head."): value.to(self._query.device)
-            for name, value in tensors.items()
-            if name.startswith("head.")
-        }
+        for name, value in tensors.items():
+            part, *path = name.split("/")
+            if part == "head":
+                head = self.best_heads.setdefault(int(path[0]), {})
+                head[path[1]] = value.to(self._query.device)
 
     def _map_at_r(self, head: dict[str, Tensor], run: int) -> float:
         query_labels, gallery_labels = self._labels[run]

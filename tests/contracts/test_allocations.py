@@ -20,9 +20,11 @@ from torch.utils._pytree import tree_iter
 from pipeline.choices.assembly import method_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.program.loop import Program
+from pipeline.program.learner import Learner, Task, begin
+from pipeline.program.loop import Program, Way
 from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
 
 from .examples import LOSSES, REQUIRED, SELECTIONS, generator
 
@@ -87,33 +89,32 @@ def chosen(name: str) -> Method:
     return method_of(settings.replaced(options=options | FAST.get(selection, {})))
 
 
-def started(name: str, times: int) -> Program:
-    """A program of `times` the rows and classes, at the beginning of its first epoch."""
+def started(name: str, times: int) -> tuple[Tensor, Learner]:
+    """Features and a run with `times` the rows and classes, whose epoch has begun."""
     rows, classes = times * ROWS, times * CLASSES
     features = torch.randn(rows, FEATURES, generator=generator(0))
-    labels = (torch.arange(rows) % classes)[None]
-    program = Program(features, labels, classes, chosen(name), SCHEDULE, [0])
-    program.look()
-    return program
+    labels = torch.arange(rows) % classes
+    learner = begin(features, Task(labels, classes, chosen(name), SCHEDULE, Seeds.of(0)))
+    learner.look(features)
+    return features, learner
 
 
 @cache
-def largest(name: str, times: int = 1) -> tuple[int, str]:
+def largest(name: str, way: Way, times: int = 1) -> tuple[int, str]:
     """The most elements in two steps, their gradients and updates, and what operation made them."""
-    program = started(name, times)
-    index, lengths = program.draw_batches()
-    now = program.now()
+    features, learner = started(name, times)
+    program = Program(features, [learner], way=way)
+    index = learner.draw_batches()[:2]
+    learner.draw_batches = lambda: index
     with Largest() as seen:
-        for at in range(2):
-            value, state, bank, _ = program.step(now, index[:, at])
-            now = now._replace(state=state, bank=bank)
-            program.update(value, at / lengths, at < lengths)
+        program.run_epoch()
     return seen.elements, seen.operation
 
 
 @every_method
-def test_no_step_makes_a_matrix_of_all_classes_or_all_rows(name):
-    elements, operation = largest(name)
+@pytest.mark.parametrize("way", ["alone", "together"])
+def test_no_step_makes_a_matrix_of_all_classes_or_all_rows(name, way):
+    elements, operation = largest(name, way)
     kept = (ROWS + CLASSES) * max(FEATURES, DIM)
     allowed = 4 * max(BATCH * ROWS, BATCH * CLASSES, BATCH**3, kept)
     assert allowed < min(CLASSES**2, ROWS**2) / 4
@@ -122,8 +123,8 @@ def test_no_step_makes_a_matrix_of_all_classes_or_all_rows(name):
 
 @every_method
 def test_twice_the_rows_and_classes_make_a_step_at_most_twice_as_large(name):
-    elements, operation = largest(name, times=2)
-    assert elements <= 2.05 * largest(name)[0], operation
+    elements, operation = largest(name, "alone", times=2)
+    assert elements <= 2.05 * largest(name, "alone")[0], operation
 
 
 def test_a_matrix_of_all_rows_would_be_noticed_under_vmap_and_in_a_gradient():

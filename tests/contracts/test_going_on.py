@@ -10,10 +10,12 @@ from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.program.fit import Fit, fit
-from pipeline.program.loop import Program
+from pipeline.program.fit import Fit, Runs, fit
+from pipeline.program.learner import Task
+from pipeline.program.loop import Way
 from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
 from pipeline.program.snapshots import snapshot
 
 from .examples import LOSSES, SELECTIONS, generator
@@ -43,21 +45,29 @@ def clouds() -> tuple[Tensor, Tensor]:
     return features, torch.where(is_wrong, other, labels)
 
 
-def assert_same(ours: Fit, expected: Fit) -> None:
+def assert_same(ours: list[Fit], expected: list[Fit]) -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=0, equal_nan=True)
 
 
-def check(chosen: Method, stop_after: int = 2) -> None:
+def check(chosen: Method, stop_after: int = 2, way: Way = "alone") -> None:
     features, labels = clouds()
     kept: dict[str, Tensor] = {}
+    tasks = [
+        Task(own, CLASSES, chosen, SCHEDULE, Seeds.of(seed))
+        for own, seed in zip(labels, SEEDS, strict=True)
+    ]
 
-    def observe(program: Program) -> None:
-        if program.epochs_done == stop_after:
-            kept.update(snapshot(program))
+    def observe(runs: Runs) -> None:
+        if runs[0].epochs_done == stop_after:
+            kept.update(snapshot(runs))
 
-    whole = fit(features, labels, CLASSES, chosen, SCHEDULE, SEEDS, observe=observe)
-    resumed = fit(features, labels, CLASSES, chosen, SCHEDULE, SEEDS, snapshot=kept)
-    assert_same(resumed, whole)
+    whole = fit(features, tasks, observe=observe, way=way)
+    assert_same(fit(features, tasks, snapshot=kept, way=way), whole)
+
+
+@pytest.mark.parametrize("name", ["prism", "prism-parity", "proxy-anchor", "co-teaching"])
+def test_stacked_runs_go_on_from_a_snapshot_to_the_same_last_bit(name):
+    check(method(name), way="together")
 
 
 @pytest.mark.parametrize("name", NAMES)

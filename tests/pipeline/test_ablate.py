@@ -14,6 +14,7 @@ import pytest
 from cache import FeatureStore
 from cache.errors import InputError
 from pipeline.ablate import Ablation, ablate
+from pipeline.ablation.trial import measure_trained
 from pipeline.choices.grid import plan
 from pipeline.choices.settings import Settings
 from pipeline.evaluate import evaluate_run
@@ -136,14 +137,15 @@ def test_an_interrupted_ablation_ends_with_the_same_results(
     lists = {"loss": "contrastive,prism", "noise": NOISE, "changes": ["lr=0.001,0.01"]}
     run(store, tmp_path / "whole", **lists)
     counted.clear()
-    more = {"progress": interrupt_at(7), "snapshot_seconds": snapshot_seconds}
+    # Each method has 8 runs of 2 epochs; the second method's first epoch ends at 24.
+    more = {"progress": interrupt_at(24), "snapshot_seconds": snapshot_seconds}
     with pytest.raises(KeyboardInterrupt):
         run(store, tmp_path / "parts", more=more, **lists)
-    assert len(counted) == 4
+    assert len(counted) == 2
     assert not (tmp_path / "parts" / "results.csv").exists()
     found = run(store, tmp_path / "parts", **lists)
-    assert len(counted) == 4 + 5  # three of eight cells were finished
-    assert (found.trained, found.reused) == (10, 6)
+    assert len(counted) == 2 + 1
+    assert (found.trained, found.reused) == (8, 8)
     assert without_seconds(tmp_path / "parts") == without_seconds(tmp_path / "whole")
     assert not list((tmp_path / "parts" / "cells").glob(".*"))
 
@@ -197,9 +199,68 @@ def test_another_content_of_a_noise_file_is_another_cell(
 def test_progress_counts_the_epochs_of_all_cells(store: FeatureStore, tmp_path: Path):
     told: list[tuple[int, int]] = []
     more = {"progress": lambda done, total: told.append((done, total))}
-    run(store, tmp_path, noise=NOISE, more=more)
-    assert [done for done, _ in told] == [0, 1, 2, 2, 3, 4]
-    assert {total for _, total in told} == {4}
+    run(store, tmp_path, noise=NOISE, more=more)  # 4 runs of 2 epochs
+    assert [done for done, _ in told] == [0, 4, 8]
+    assert {total for _, total in told} == {8}
+
+
+# Together, as far as there is room
+
+
+def test_noises_rates_and_fractional_options_train_together_and_other_options_apart(
+    store: FeatureStore, tmp_path: Path, counted: list[list[int]]
+):
+    changes = ["lr=0.001,0.01", "loss.divisor=kept,batch"]
+    run(store, tmp_path, loss="memory-contrastive", noise=NOISE, changes=changes)
+    assert [len(runs) for runs in counted] == [8, 8]
+
+
+def test_a_small_memory_divides_the_runs_and_changes_no_figure(
+    store: FeatureStore, tmp_path: Path, counted: list[list[int]]
+):
+    whole = run(store, tmp_path / "whole", seeds=3)
+    head = 4 * 8 * (store.fingerprint.num_features + 1)
+    one = 4 * head + 16 * 192 + 8  # with gradient and two moments, a selection, two counters
+    parts = run(store, tmp_path / "parts", seeds=3, more={"memory": 2 * one})
+    assert [len(runs) for runs in counted] == [3, 2, 1]
+    assert_same_figures(parts, whole)
+    with pytest.raises(InputError, match=r"one run of contrastive takes .*--memory leaves"):
+        run(store, tmp_path / "none", more={"memory": 100})
+
+
+def test_runs_that_do_not_fit_after_all_are_divided(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = run(store, tmp_path / "whole", seeds=3)
+    sizes: list[int] = []
+
+    def full(ground: Any, runs: Any, *others: Any) -> Any:
+        sizes.append(len(runs))
+        if len(runs) > 1:
+            raise MemoryError
+        return measure_trained(ground, runs, *others)
+
+    monkeypatch.setattr("pipeline.ablate.measure_trained", full)
+    parts = run(store, tmp_path / "parts", seeds=3)
+    assert sizes == [3, 1, 2, 1, 1]
+    assert_same_figures(parts, whole)
+
+
+def test_a_run_that_diverges_leaves_the_others_alone(store: FeatureStore, tmp_path: Path):
+    changes = ["lr=0.001,1e38"]
+    found = run(store, tmp_path, changes=changes)
+    assert (found.trained, found.reused) == (2, 0)
+    (line,) = found.failures
+    assert "lr=1e38" in line
+    assert "diverged" in line
+    assert [row["failure"] is None for row in found.rows[1:]] == [True, True, False, False]
+    again = run(store, tmp_path, changes=changes)
+    assert (again.trained, again.reused, len(again.failures)) == (0, 2, 1)
+
+
+def assert_same_figures(ours: Ablation, expected: Ablation) -> None:
+    for row, other in zip(ours.rows, expected.rows, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
 # Refusing

@@ -19,9 +19,10 @@ from pipeline.choices.catalogue import Value
 from pipeline.choices.settings import Settings
 from pipeline.losses import _library
 from pipeline.program.batch import Batch
-from pipeline.program.fit import Fit, fit
-from pipeline.program.loop import Program
+from pipeline.program.fit import Fit, Runs, fit
+from pipeline.program.learner import Task
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
 from pipeline.program.snapshots import snapshot
 
 ROWS, FEATURES, CLASSES, DIM = 72, 10, 6, 8
@@ -62,14 +63,18 @@ def train(
     *,
     schedule: Schedule = SCHEDULE,
     **more: Any,
-) -> Fit:
+) -> list[Fit]:
     """Train on random clouds of rows; labels (R, N)."""
     generator = torch.Generator().manual_seed(0)
     centres = 2 * torch.randn(CLASSES, FEATURES, generator=generator)
     noise = torch.randn(ROWS, FEATURES, generator=generator)
     features = centres[torch.arange(ROWS) % CLASSES] + noise
     method = method_of(settings(name, options))
-    return fit(features, labels, CLASSES, method, schedule, seeds, **more)
+    tasks = [
+        Task(of_run, CLASSES, method, schedule, Seeds.of(seed))
+        for of_run, seed in zip(labels, seeds, strict=True)
+    ]
+    return fit(features, tasks, **more)
 
 
 def labels_of_runs() -> Tensor:
@@ -82,12 +87,9 @@ def labels_of_runs() -> Tensor:
     )
 
 
-def tensors(found: Fit, run: int) -> dict[str, Tensor]:
+def tensors(found: Fit) -> dict[str, Tensor]:
     learned = {f"loss.{name}": each for name, each in found.learned.items()}
-    return {
-        **{name: each[run] for name, each in {**found.head, **learned}.items()},
-        "losses": found.losses[:, run],
-    }
+    return {**found.head, **learned, "losses": found.losses}
 
 
 def bound(
@@ -118,10 +120,11 @@ def gradients(value: Tensor, parameters: dict[str, Tensor], batch: Batch) -> lis
 def test_two_runs_together_are_what_each_is_alone(name):
     labels = labels_of_runs()
     together = train(name, labels, [0, 1])
-    assert together.losses.isfinite().all()
     for run, seed in enumerate([0, 1]):
-        alone = tensors(train(name, labels[run : run + 1], [seed]), 0)
-        for part, found in tensors(together, run).items():
+        assert together[run].losses.isfinite().all()
+        (one,) = train(name, labels[run : run + 1], [seed])
+        alone = tensors(one)
+        for part, found in tensors(together[run]).items():
             assert found.isfinite().all(), part
             torch.testing.assert_close(found, alone[part], msg=part)
 
@@ -130,9 +133,9 @@ def test_two_runs_together_are_what_each_is_alone(name):
 def test_a_training_goes_on_from_a_snapshot_to_the_same_last_bit(name):
     labels, kept = labels_of_runs(), {}
 
-    def observe(program: Program) -> None:
-        if program.epochs_done == 1:
-            kept.update(snapshot(program))
+    def observe(runs: Runs) -> None:
+        if runs[0].epochs_done == 1:
+            kept.update(snapshot(runs))
 
     whole = train(name, labels, [0, 1], schedule=TWO_EPOCHS, observe=observe)
     resumed = train(name, labels, [0, 1], schedule=TWO_EPOCHS, snapshot=kept)
@@ -151,13 +154,13 @@ def test_a_training_goes_on_from_a_snapshot_to_the_same_last_bit(name):
 def test_training_neither_reads_nor_moves_the_global_generator(name, options):
     labels = labels_of_runs()[:1]
     torch.manual_seed(0)
-    first = train(name, labels, [3], options)
+    (first,) = train(name, labels, [3], options)
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    second = train(name, labels, [3], options)
+    (second,) = train(name, labels, [3], options)
     assert torch.equal(torch.get_rng_state(), before)
-    for part, found in tensors(first, 0).items():
-        assert torch.equal(found, tensors(second, 0)[part]), part
+    for part, found in tensors(first).items():
+        assert torch.equal(found, tensors(second)[part]), part
 
 
 @every_usable
@@ -233,6 +236,6 @@ def test_start_values_follow_the_generator():
 
 
 def test_the_margin_loss_can_learn_a_boundary_for_each_class():
-    found = train("MarginLoss", labels_of_runs(), [0, 1], {"learn_beta": True})
-    assert found.learned["beta"].shape == (2, CLASSES)
-    assert not torch.equal(found.learned["beta"], torch.full((2, CLASSES), 1.2))
+    for found in train("MarginLoss", labels_of_runs(), [0, 1], {"learn_beta": True}):
+        assert found.learned["beta"].shape == (CLASSES,)
+        assert not torch.equal(found.learned["beta"], torch.full((CLASSES,), 1.2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +12,12 @@ from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
-from pipeline.program.fit import Fit, fit
+from pipeline.program import fit as fitting
+from pipeline.program.fit import Fit
+from pipeline.program.learner import Task
+from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
 
 METHODS = [
     name for name in dict.fromkeys([*RECIPES, *catalogue.entries("losses")]) if name != "none"
@@ -50,15 +56,21 @@ def labels_of_runs(true: Tensor) -> Tensor:
     return torch.stack([true, noisy, uneven])
 
 
-def tensors(found: Fit, run: int) -> dict[str, Tensor]:
-    parts = {**found.head, **{f"loss.{name}": t for name, t in found.learned.items()}}
-    state = found.selection[run]
-    return {
-        **{name: tensor[run] for name, tensor in parts.items()},
-        "weights": state.weights,
-        "losses": found.losses[:, run],
-        "kept": found.kept[:, run],
-    }
+def fit(
+    labels: Tensor, chosen: Method, seeds: list[int], schedule: Schedule = SCHEDULE, **more: Any
+) -> list[Fit]:
+    """Train one run for each row of labels (R, N) and each seed."""
+    tasks = [
+        Task(of_run, CLASSES, chosen, schedule, Seeds.of(seed))
+        for of_run, seed in zip(labels, seeds, strict=True)
+    ]
+    return fitting.fit(clouds()[0], tasks, **more)
+
+
+def tensors(found: Fit) -> dict[str, Tensor]:
+    learned = {f"loss.{name}": tensor for name, tensor in found.learned.items()}
+    others = {"weights": found.selection.weights, "losses": found.losses, "kept": found.kept}
+    return {**found.head, **learned, **others}
 
 
 def test_the_balanced_sampler_gives_the_runs_epochs_of_different_length():
@@ -71,44 +83,58 @@ def test_the_balanced_sampler_gives_the_runs_epochs_of_different_length():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_runs_together_are_what_each_run_is_alone(name):
+def test_stacked_runs_are_what_each_run_is_alone(name):
     """Only the order of additions may differ: 1e-4 after two epochs of float32."""
-    features, true = clouds()
-    labels = labels_of_runs(true)
-    together = fit(features, labels, CLASSES, method(name), SCHEDULE, SEEDS)
+    labels = labels_of_runs(clouds()[1])
+    together = fit(labels, method(name), SEEDS, way="together")
     for run, seed in enumerate(SEEDS):
-        alone = fit(features, labels[run : run + 1], CLASSES, method(name), SCHEDULE, [seed])
-        expected = tensors(alone, 0)
-        for part, found in tensors(together, run).items():
+        (alone,) = fit(labels[run : run + 1], method(name), [seed], way="alone")
+        expected = tensors(alone)
+        for part, found in tensors(together[run]).items():
             torch.testing.assert_close(found, expected[part], rtol=1e-4, atol=1e-4, msg=part)
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_runs_on_several_cores_are_what_each_run_is_alone_bit_for_bit(name, one_thread_a_run):
+    labels = labels_of_runs(clouds()[1])
+    beside = fit(labels, method(name), SEEDS)
+    for run, seed in enumerate(SEEDS):
+        (alone,) = fit(labels[run : run + 1], method(name), [seed])
+        for part, found in tensors(beside[run]).items():
+            assert torch.equal(found, tensors(alone)[part]), part
+
+
+@pytest.fixture
+def one_thread_a_run():
+    """Tensors this small are never split between threads, so the number of threads is all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(name):
-    features, true = clouds()
-    first, second = (
-        fit(features, true[None], CLASSES, method(name), SCHEDULE, [3]) for _ in range(2)
-    )
-    for part, tensor in tensors(first, 0).items():
-        assert torch.equal(tensor, tensors(second, 0)[part]), part
+    true = clouds()[1][None]
+    (first,), (second,) = (fit(true, method(name), [3]) for _ in range(2))
+    for part, tensor in tensors(first).items():
+        assert torch.equal(tensor, tensors(second)[part]), part
 
 
 def test_another_seed_gives_other_weights():
-    features, true = clouds()
-    one, other = (
-        fit(features, true[None], CLASSES, method("prism"), SCHEDULE, [seed]) for seed in (3, 4)
-    )
+    true = clouds()[1][None]
+    (one,), (other,) = (fit(true, method("prism"), [seed]) for seed in (3, 4))
     assert not torch.equal(one.head["weight"], other.head["weight"])
 
 
 @pytest.mark.parametrize("name", ["proxy-anchor", "prism", "smooth-proxy-anchor"])
 def test_training_neither_reads_nor_moves_the_global_generator(name):
-    features, true = clouds()
+    true = clouds()[1][None]
     torch.manual_seed(0)
-    first = fit(features, true[None], CLASSES, method(name), SCHEDULE, [3])
+    (first,) = fit(true, method(name), [3])
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    second = fit(features, true[None], CLASSES, method(name), SCHEDULE, [3])
+    (second,) = fit(true, method(name), [3])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.head["weight"], second.head["weight"])
 
@@ -126,44 +152,32 @@ KINDS = ["multi-similarity", "memory-contrastive", "smooth-proxy-anchor", "softm
     ],
 )
 def test_every_selection_trains_with_each_kind_of_loss(loss, selection):
-    features, true = clouds()
-    noisy = labels_of_runs(true)[1:2]
-    found = fit(features, noisy, CLASSES, method(loss, selection), SCHEDULE, [0])
+    noisy = labels_of_runs(clouds()[1])[1:2]
+    (found,) = fit(noisy, method(loss, selection), [0])
     assert found.losses.isfinite().all()
-    assert found.losses.shape == found.kept.shape == (2, 1)
+    assert found.losses.shape == found.kept.shape == (2,)
     assert ((found.kept >= 0) & (found.kept <= 1)).all()
 
 
 @pytest.mark.parametrize("bank", ["full", "queue"])
 @pytest.mark.parametrize("bank_size", [None, 30])
 def test_both_memories_train(bank, bank_size):
-    features, true = clouds()
     chosen = method("memory-contrastive", bank=bank, bank_size=bank_size)
-    found = fit(features, true[None], CLASSES, chosen, SCHEDULE, [0])
+    (found,) = fit(clouds()[1][None], chosen, [0])
     assert found.losses.isfinite().all()
 
 
 def test_every_proxy_moves():
-    features, true = clouds()
     still = Schedule(epochs=1, dim=8, lr=1e-30, proxy_lr=1e-30, weight_decay=0.0)
-    start, end = (
-        fit(features, true[None], CLASSES, method("proxy-anchor"), schedule, [0])
+    (start,), (end,) = (
+        fit(clouds()[1][None], method("proxy-anchor"), [0], schedule)
         for schedule in (still, SCHEDULE)
     )
-    moved = end.learned["proxies"] - start.learned["proxies"]  # (1, C, D)
+    moved = end.learned["proxies"] - start.learned["proxies"]  # (C, D)
     assert (moved.norm(dim=-1) > 1e-3).all()
 
 
 def test_progress_is_told_from_nothing_to_all():
-    features, true = clouds()
     seen: list[tuple[int, int]] = []
-    fit(
-        features,
-        true[None],
-        CLASSES,
-        method("contrastive"),
-        SCHEDULE,
-        [0],
-        lambda *now: seen.append(now),
-    )
+    fit(clouds()[1][None], method("contrastive"), [0], progress=lambda *now: seen.append(now))
     assert seen == [(0, 2), (1, 2), (2, 2)]

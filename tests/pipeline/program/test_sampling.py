@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from pipeline.program import sampling
-from pipeline.program.batch import first_occurrences
 from pipeline.program.sampling import ABSENT
 
 # Sizes 9, 4, 1, 0, 3, 12, 2: multiples of K, remainders, classes smaller than K, a gap.
@@ -116,6 +115,7 @@ def test_the_groups_of_a_class_change_from_epoch_to_epoch():
     assert first != second
 
 
-def test_only_the_first_place_of_a_sample_in_a_batch_is_marked():
-    marks = first_occurrences(torch.tensor([4, 2, 4, 4, 0, 2]))
-    assert marks.tolist() == [True, True, False, False, True, False]
+def test_only_the_first_copy_of_a_row_stays_in_a_batch():
+    index = torch.tensor([[4, 2, 4, 4, 0, 2], [1, ABSENT, 3, ABSENT, 5, 1]])
+    expected = [[4, 2, ABSENT, ABSENT, 0, ABSENT], [1, ABSENT, 3, ABSENT, 5, ABSENT]]
+    assert sampling.without_copies(index).tolist() == expected

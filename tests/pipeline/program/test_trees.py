@@ -26,11 +26,11 @@ def test_leaves_are_named_by_keys_fields_and_places():
     assert set(trees.nest(leaves)["b"]["0"]) == set(Memory._fields)
 
 
-def test_mapping_one_by_one_is_what_vmap_gives():
-    def function(tree, vector):
-        return {"sum": tree["x"].sum() * vector, "state": (tree["x"] + 1,)}
-
-    given = {"x": torch.randn(4, 2, 2)}, torch.randn(4, 3)
-    torch.testing.assert_close(
-        trees.one_by_one(function)(*given), torch.func.vmap(function)(*given)
-    )
+def test_copying_writes_into_the_same_memory():
+    to, tree = ({"a": torch.zeros(2), "b": (bank(0.0),)} for _ in range(2))
+    tree["a"] += 3
+    tree["b"][0].weights.fill_(5)
+    before = [leaf.data_ptr() for leaf in trees.flatten(to).values()]
+    trees.copy(to, tree)
+    assert [leaf.data_ptr() for leaf in trees.flatten(to).values()] == before
+    torch.testing.assert_close(to, tree)

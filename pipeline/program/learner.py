@@ -1,0 +1,168 @@
+"""One run in training: what it is to do, what it has learned so far, and what it draws from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.program import heads, memory, optimiser, trees
+from pipeline.program.method import Method
+from pipeline.program.optimiser import Moments
+from pipeline.program.schedule import Schedule
+from pipeline.program.seeds import Seeds
+from pipeline.program.step import Bank, Moment
+from pipeline.selection._state import State
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run is to do.
+
+    Attributes:
+        labels: (N,) int64 in 0..C-1, as given to this run, on the device that trains.
+        num_classes: C.
+        method: loss and selection with their options.
+        schedule: how long and how fast.
+        seeds: what decides its randomness.
+    """
+
+    labels: Tensor
+    num_classes: int
+    method: Method
+    schedule: Schedule
+    seeds: Seeds
+
+
+@dataclass
+class Learner:
+    """One run between two epochs.
+
+    Attributes:
+        task: what it is to do.
+        head: its parameters; with a leading axis of 2 where the selection trains two.
+        learned: the loss's own parameters; the same.
+        moments: of the optimiser, for the head and for what the loss learns.
+        state: of the selection.
+        bank: the memory, if there is one.
+        survey: what the loss knows about all rows.
+        sampler: draws the batches.
+        surveyor: draws what the loss draws when it looks at all rows.
+        losses: () mean loss of each finished epoch.
+        kept: () mean weight, in each finished epoch, of the rows that were shown.
+    """
+
+    task: Task
+    head: Tensors
+    learned: Tensors
+    moments: dict[str, Moments]
+    state: State
+    bank: Bank
+    survey: Tensors
+    sampler: torch.Generator
+    surveyor: torch.Generator
+    losses: list[Tensor] = field(default_factory=list)
+    kept: list[Tensor] = field(default_factory=list)
+
+    @property
+    def epochs_done(self) -> int:
+        """The number of finished epochs."""
+        return len(self.losses)
+
+    def moment(self) -> Moment:
+        """Collect what the run goes into a step with."""
+        parts = self.head, self.learned, self.state, self.bank, self.survey
+        return Moment(*parts, self.task.labels)
+
+    def first_head(self) -> tuple[Tensors, Tensors]:
+        """Take the head and the loss's parameters; of two heads the first."""
+        if self.task.method.num_heads == 1:
+            return self.head, self.learned
+        return trees.take(self.head, 0), trees.take(self.learned, 0)
+
+    @torch.no_grad()
+    def look(self, features: Tensor) -> None:
+        """Begin an epoch: all rows embedded anew, for whoever looks at all of them."""
+        task, epoch = self.task, self.epochs_done
+        method, labels = task.method, task.labels
+        self.state = method.turn(self.state, epoch)
+        is_full = bool(self.bank) and not method.uses_queue
+        surveys_anew = method.surveys == "epochs" and epoch > 0
+        if not (is_full or method.refreshes or surveys_anew):
+            return
+        embeddings = heads.embed(self.first_head()[0], features)  # (N, D)
+        progress = epoch / task.schedule.epochs
+        self.state = method.refresh(self.state, embeddings, labels, task.num_classes, progress)
+        if is_full:
+            self.bank = (memory.full(embeddings, labels, self.state.weights),)
+        if surveys_anew:
+            self.take_survey(embeddings)
+
+    @torch.no_grad()
+    def take_survey(self, rows: Tensor) -> None:
+        """Let the loss look at all rows (N, *) of unit norm, if it wants to."""
+        task, weights = self.task, self.state.weights
+        arguments = rows, task.labels, weights, task.num_classes, self.surveyor
+        self.survey = task.method.survey(*arguments)
+
+    def draw_batches(self) -> Tensor:
+        """Draw an epoch of batches, (steps, B) row numbers or `ABSENT`, on the CPU."""
+        return self.task.method.sample(self.task.labels.cpu(), self.sampler, self.survey)
+
+
+def begin(features: Tensor, task: Task, *, looks: bool = True) -> Learner:
+    """Draw a run's parameters, and let selection and loss look at the frozen features.
+
+    Every head is drawn first and then what the loss learns, from one generator.
+
+    Args:
+        features: (N, F) float32, centred, on the device that trains.
+        task: what the run is to do.
+        looks: False leaves selection and loss without their look: a snapshot fills them in.
+
+    Raises:
+        InputError: the selection or the loss finds that it cannot work with these rows.
+    """
+    method, schedule = task.method, task.schedule
+    start, device = generator(task.seeds.start, "start"), features.device
+    num_features, dim = features.shape[1], schedule.dim
+
+    def drawn(draw: Callable[[], Tensors]) -> Tensors:
+        each = [draw() for _ in range(method.num_heads)]
+        one = each[0] if method.num_heads == 1 else trees.stack(each)
+        return {name: value.to(device) for name, value in one.items()}
+
+    head = drawn(lambda: heads.linear(num_features, dim, start))
+    learned = drawn(lambda: method.loss_parameters(task.num_classes, dim, start))
+    bank: Bank = ()
+    if method.uses_memory:
+        bank = (memory.empty(method.bank_size or len(task.labels), dim, device),)
+    learner = Learner(
+        task=task,
+        head=head,
+        learned=learned,
+        moments={"head": optimiser.zeros(head), "learned": optimiser.zeros(learned)},
+        state=State(*(torch.zeros(0, device=device),) * 3, {}),
+        bank=bank,
+        survey={},
+        sampler=generator(task.seeds.sampling, "sampling"),
+        surveyor=generator(task.seeds.sampling, "survey"),
+    )
+    if looks:
+        own = generator(task.seeds.start, "selection")
+        learner.state = method.start(features, task.labels, task.num_classes, own)
+        if method.surveys != "never":
+            learner.take_survey(functional.normalize(features, dim=1))
+    return learner
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """Make the generator of one purpose: streams of one seed are independent of each other."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
