@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from cache import FeatureStore
+from cache.errors import InputError
 from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.recipes import RECIPES
@@ -114,6 +115,8 @@ def measure(
     seconds = round(time.perf_counter() - begun, 1)
     found = []
     for run in learned:
+        if isinstance(run, InputError):
+            raise run
         quality = retrieval(raw, roles, lambda rows, run=run: embed(run.head, centring(rows)))
         wrong = run.labels.is_wrong
         if wrong is not None and wrong.any():

@@ -37,6 +37,8 @@ from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.recipes import RECIPES
 from pipeline.choices.settings import Settings
+from pipeline.program.alone import Walk
+from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program
 from pipeline.program.method import Method
 from pipeline.runs import provenance
@@ -130,25 +132,24 @@ def measure(name: str, selection: str, arguments: argparse.Namespace) -> Cell:
     warm_up(device)
     features, labels = random_rows(arguments, device)
     memory = Peak(device)
-    schedule = schedule_of(settings)
-    begin = partial(Program, features, labels, arguments.classes, method, schedule, [0])
-    program, start = timed(begin, device)
+    task = Task(labels, arguments.classes, method, schedule_of(settings), settings.seeds)
+    learner, start = timed(partial(begin, features, task), device)
     start_mb = memory.beyond_features()
-    program.look()
-    index, lengths = program.draw_batches()
+    learner.look(features)
+    index = learner.draw_batches().to(device)  # (steps, B)
     memory.forget()
-    step_ms = time_steps(step_of(program, index, lengths), arguments.steps, device)
+    step_ms = time_steps(step_of(learner, features, index), arguments.steps, device)
     step_mb = memory.beyond_features()
-    program.losses.append(torch.zeros(1))  # an epoch is over, as far as `look` can tell
-    look = timed(program.look, device)[1]
-    draw = timed(program.draw_batches, device)[1]
+    learner.losses.append(torch.zeros(()))  # an epoch is over, as far as `look` can tell
+    look = timed(partial(learner.look, features), device)[1]
+    draw = timed(learner.draw_batches, device)[1]
     plain = plain_step(features, arguments.dim, arguments.batch)
     return {
         "method": name,
         "selection": selection,
         "options": options,
-        "rows_per_step": index.shape[2],
-        "steps_per_epoch": index.shape[1],
+        "rows_per_step": index.shape[1],
+        "steps_per_epoch": index.shape[0],
         "start_s": round(start, 3),
         "look_s": round(look, 3),
         "draw_s": round(draw, 3),
@@ -166,20 +167,21 @@ def floor(batch_size: int) -> Method:
 
 
 def random_rows(arguments: argparse.Namespace, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw features (N, F) and labels (1, N): 2 to about 14 rows a class, in SOP 2 to 12."""
+    """Draw features (N, F) and labels (N,): 2 to about 14 rows a class, in SOP 2 to 12."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(arguments.rows, arguments.features, generator=generator).to(device)
     others = arguments.rows - 2 * arguments.classes
     drawn = torch.randint(arguments.classes, (others,), generator=generator)
     labels = torch.cat([torch.arange(arguments.classes).repeat(2), drawn])
-    return features, labels[torch.randperm(len(labels), generator=generator)][None].to(device)
+    return features, labels[torch.randperm(len(labels), generator=generator)].to(device)
 
 
 def warm_up(device: torch.device) -> None:
     """Have torch load what it loads at its first step, so that nobody's figures hold it."""
     settings = Settings(epochs=1, dim=2)
-    rows, labels = torch.randn(4, 3, device=device), torch.zeros(1, 4, dtype=int, device=device)
-    Program(rows, labels, 1, floor(2), schedule_of(settings), seeds=[0]).epoch()
+    rows, labels = torch.randn(4, 3, device=device), torch.zeros(4, dtype=int, device=device)
+    learner = begin(rows, Task(labels, 1, floor(2), schedule_of(settings), settings.seeds))
+    Program(rows, [learner]).epoch()
 
 
 def time_steps(step: Callable[[int], None], count: int, device: torch.device) -> list[float]:
@@ -188,16 +190,13 @@ def time_steps(step: Callable[[int], None], count: int, device: torch.device) ->
     return [round(1000 * each, 3) for each in np.quantile(seconds[WARM_UP:], (0.25, 0.5, 0.75))]
 
 
-def step_of(program: Program, index: Tensor, lengths: Tensor) -> Callable[[int], None]:
-    """Make a step as the program takes them, over batches (1, steps, B), again and again."""
-    now = program.now()
+def step_of(learner: Learner, features: Tensor, index: Tensor) -> Callable[[int], None]:
+    """Make a step as the program takes them alone, over batches (steps, B), again and again."""
+    walk = Walk(learner)
 
     def step(number: int) -> None:
-        nonlocal now
-        at = number % index.shape[1]
-        value, state, bank, _ = program.step(now, index[:, at])
-        now = now._replace(state=state, bank=bank)
-        program.update(value, at / lengths, at < lengths)
+        at = number % len(index)
+        walk.step(features, index[at], at / len(index))
 
     return step
 

@@ -22,6 +22,7 @@ from pipeline.ablation.room import OUT_OF_MEMORY, is_out_of_memory, runs_at_once
 from pipeline.ablation.trial import Ground, measure_trained, measure_untrained
 from pipeline.choices.grid import CLEAN, UNTRAINED, Cell, canonical
 from pipeline.labels.corruption import NoiseSpec
+from pipeline.program.loop import Way
 from pipeline.runs.cells import Cells
 from pipeline.runs.results import Row, metric_names, write_results
 from pipeline.runs.unfinished import Unfinished
@@ -67,6 +68,7 @@ def ablate(
     recall_at: tuple[int, ...] = (1,),
     device: str = "auto",
     memory: int | None = None,
+    way: Way | None = None,
     command: str = "",
     progress: Progress = lambda done, total: None,
     snapshot_seconds: float = 30.0,
@@ -84,6 +86,7 @@ def ablate(
         recall_at: the K of Recall@K.
         device: "auto", "cpu", "cuda" or "mps".
         memory: bytes that the runs which train at once may take; None = most of what is free.
+        way: how steps are taken; None = alone on a CPU, together elsewhere; see `Program`.
         command: what was typed, for the record.
         progress: is told the finished and the total epochs of the runs that are trained.
         snapshot_seconds: the least time between two snapshots of a training to go on from.
@@ -98,7 +101,7 @@ def ablate(
     fingerprint = store.fingerprint.digest()
     kept = Cells(folder, {"fingerprint": fingerprint, "rows": _digest_of_rows(features)})
     ground = Ground.prepare(
-        features, [cell.settings for cell in cells], recall_at=recall_at, device=device
+        features, [cell.settings for cell in cells], recall_at=recall_at, device=device, way=way
     )
     rows = [_untrained(kept, ground, protocol) for protocol in ground.roles]
     jobs = [_job(kept, ground, cell, seeds) for cell in cells]

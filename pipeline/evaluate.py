@@ -19,15 +19,18 @@ from pipeline.measures.agreement import Agreement, agreement
 from pipeline.measures.breakdown import by_group
 from pipeline.measures.k_means import k_means
 from pipeline.measures.metrics import PerQuery, Retrieval, per_query
+from pipeline.measures.search import Form
 from pipeline.program import heads
+from pipeline.program.rows import Rows as Features
+from pipeline.program.rows import gathered
 from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
+from pipeline.training.loading import RESIDENT, hold
 from pipeline.training.protocol import Rows, Split, split
 
 UNTRAINED = "untrained"
 DEFAULT_RECALL = (1, 2, 4, 8)
 CLUSTERING_SEED = 0  # of the k-means behind NMI and AMI
-_ROWS_AT_ONCE = 8192  # whose features are widened to float32 at a time
 By = Literal["class", "superlabel"]
 
 
@@ -51,9 +54,11 @@ class Evaluation:
     Attributes:
         protocol: its name.
         split: the rows and labels behind it.
-        rows: name -> metrics; "untrained" is the raw frozen features, then the run after its last
-            epoch and, with validation, after the epoch that validation has selected.
+        rows: name -> metrics; "untrained" is the raw frozen features (left out where they do not
+            fit into the memory), then the run after its last epoch and, with validation, after the
+            epoch that validation has selected.
         device: where the search ran.
+        forms: of search that were used, see `pipeline.measures.ranks`.
         by: what the queries were grouped by, if at all.
         groups: those groups, the one with the lowest MAP@R after the last epoch first, those
             without a query that has a match last.
@@ -65,6 +70,7 @@ class Evaluation:
     split: Split
     rows: dict[str, Retrieval]
     device: str
+    forms: tuple[Form, ...]
     by: By | None = None
     groups: tuple[Group, ...] = ()
     clusterings: dict[str, Agreement] = field(default_factory=dict)
@@ -94,7 +100,9 @@ def evaluate_run(
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        InputError: the store is not the one that the run was trained on, or has no superlabels.
+        InputError: the store is not the one that the run was trained on, or has no superlabels, or
+            the untrained features are all that there is to show, or to compare groups with, and
+            they do not fit into the memory.
     """
     refuse_other_store(run, store)
     if by == "superlabel" and by not in store.rows.column_names:
@@ -102,16 +110,24 @@ def evaluate_run(
             f"{store.path} has no superlabels: add a column superlabel to its manifest and extract "
             "again, or use --by class"
         )
-    features = store.read()
-    roles = split(features.rows, run.settings.protocol)
+    rows = store.readable_rows()
+    roles = split(rows, run.settings.protocol)
     target = pick_device(device)
-    values = torch.from_numpy(features.values).to(target)
-    spaces: dict[str, Callable[[Tensor], Tensor]] = {UNTRAINED: normalized}
+    count = len(roles.gallery) + (len(roles.query) if roles.own_rows is None else 0)
+    wide = 4 * store.num_features * count  # bytes of the untrained features in float32
+    values, _, held = hold(store, target, beside=wide)
+    is_shown = held["held"] == RESIDENT or wide <= held["memory_bytes"]
+    if not is_shown and (by or run.settings.recipe.loss is None):
+        raise InputError(
+            f"the untrained features take {wide / 1e9:.3g} GB and {held['memory_bytes'] / 1e9:.3g} "
+            "GB are free: evaluate a trained run without --by, or use a machine with more memory"
+        )
+    spaces: dict[str, Callable[[Tensor], Tensor]] = {UNTRAINED: normalized} if is_shown else {}
     if run.settings.recipe.loss is not None:
-        spaces[run.path.name] = lambda rows: embed(run, rows)
+        spaces[run.path.name] = embedder(run, target)
     if run.record["validation"] is not None:
         epoch = run.record["validation"]["selected_epoch"]
-        spaces[f"{run.path.name}, epoch {epoch}"] = lambda rows: embed(run, rows, "selected")
+        spaces[f"{run.path.name}, epoch {epoch}"] = embedder(run, target, "selected")
     measured: dict[str, PerQuery] = {}
     clusterings: dict[str, Agreement] = {}
     for name, space in spaces.items():
@@ -124,8 +140,9 @@ def evaluate_run(
         roles,
         {name: each.average() for name, each in measured.items()},
         target.type,
+        tuple(sorted({form for each in measured.values() for form in each.forms})),
         by,
-        _groups(measured, *_names(features.rows, roles, by)) if by else (),
+        _groups(measured, *_names(rows, roles, by)) if by else (),
         clusterings,
     )
 
@@ -135,14 +152,21 @@ def embed(run: Run, features: Tensor, epoch: Literal["head", "selected"] = "head
 
     The head is that of the last epoch, or the one of the epoch that validation has selected.
     """
-    tensors = {name: tensor.to(features.device) for name, tensor in run.weights().items()}
+    return embedder(run, features.device, epoch)(features)
+
+
+def embedder(
+    run: Run, device: torch.device, epoch: Literal["head", "selected"] = "head"
+) -> Callable[[Tensor], Tensor]:
+    """Read a run's centring and head, and return what embeds raw features on a device by them."""
+    tensors = {name: tensor.to(device) for name, tensor in run.weights().items()}
     centring = heads.Centring(tensors["mean"], tensors["scale"])
     head = {
         name.removeprefix(f"{epoch}."): tensor
         for name, tensor in tensors.items()
         if name.startswith(f"{epoch}.")
     }
-    return heads.embed(head, centring(features))
+    return lambda features: heads.embed(head, centring(features))
 
 
 def normalized(features: Tensor) -> Tensor:
@@ -151,16 +175,13 @@ def normalized(features: Tensor) -> Tensor:
 
 
 def embedded(
-    values: Tensor, roles: Split, space: Callable[[Tensor], Tensor]
+    values: Features, roles: Split, space: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Embed queries and gallery, once where they are the same."""
-
-    def of(rows: Rows) -> Tensor:
-        parts = torch.split(torch.from_numpy(rows).to(values.device), _ROWS_AT_ONCE)
-        return torch.cat([space(values[part]) for part in parts])
-
-    gallery = of(roles.gallery)
-    return gallery if np.array_equal(roles.query, roles.gallery) else of(roles.query), gallery
+    """Embed queries and gallery tile by tile, once where they are the same."""
+    gallery = gathered(values, roles.gallery, space)
+    if np.array_equal(roles.query, roles.gallery):
+        return gallery, gallery
+    return gathered(values, roles.query, space), gallery
 
 
 def search(

@@ -20,9 +20,13 @@ from cache.writer import StoreWriter
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
 from pipeline.extraction import containers
-from pipeline.extraction.embed import Batch, embed_files, pick_device, precision_of
+from pipeline.extraction.embed import embed_files, pick_device, precision_of
+from pipeline.extraction.overlap import Batch
 
 _LIBRARIES = ("dml", "pillow", "timm", "torch", "torchvision")
+# Like another version of a library it changes the last bits of the features. So a store that was
+# begun without it cannot be gone on with, and one that is complete can be used.
+_ROUNDING = {"batch_norm": "folded"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class ExtractReport:
         relabelled: rows of an existing store whose labels or splits were brought up to date.
         device: "cpu", "cuda" or "mps".
         precision: number format of the network's arithmetic.
+        remarks: what was done in another way than usual, and why; one line each.
     """
 
     store: Path
@@ -56,6 +61,7 @@ class ExtractReport:
     relabelled: int
     device: str
     precision: str
+    remarks: tuple[str, ...]
 
 
 def extract(
@@ -64,7 +70,7 @@ def extract(
     backbone: Backbone,
     *,
     dtype: str = "float16",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -79,9 +85,10 @@ def extract(
         store: path of a new store, or of one that was made with the same facts.
         backbone: the network; it is moved to the device.
         dtype: number format of the stored features, "float16" or "float32".
-        batch_size: images that are in the network at the same time.
-        workers: threads that decode (on a CPU they also run the network); None is one for each
-            core, at most 16.
+        batch_size: images that are in the network at the same time, on a CPU for each thread;
+            None is 8 there and 64 elsewhere. Another size may round the features otherwise.
+        workers: threads that decode (on a CPU each runs the network, too, on one core); None is
+            one for each core, at most 16 if they only decode.
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda" or "mps".
         progress: is called with the rows done and all rows, also once at the start.
 
@@ -93,6 +100,7 @@ def extract(
         DiskFullError: there is no room; what is finished stays.
     """
     started = time.perf_counter()
+    remarks: list[str] = []
     _check(batch_size=batch_size, workers=workers)
     chosen = pick_device(device)
     precision = precision_of(chosen)
@@ -107,7 +115,7 @@ def extract(
         rows_digest=rows_digest(
             manifest.ids, (containers.size_of(manifest.root / path) for path in manifest.paths)
         ),
-        versions={library: version(library) for library in _LIBRARIES},
+        versions={library: version(library) for library in _LIBRARIES} | _ROUNDING,
     )
     with StoreWriter.create_or_resume(
         store, fingerprint=fingerprint, rows=_table(manifest), root=manifest.root
@@ -122,8 +130,10 @@ def extract(
             root=manifest.root,
             device=chosen,
             precision=precision,
-            batch_size=batch_size,
+            # A batch never crosses a chunk, so a larger one would hold nothing but padding.
+            batch_size=batch_size and min(batch_size, len(writer.chunk(0))),
             workers=workers,
+            remark=remarks.append,
         )
         with closing(batches):
             _write(writer, pending, batches, dtype=dtype, total=len(manifest), progress=progress)
@@ -143,10 +153,11 @@ def extract(
         relabelled=relabelled,
         device=chosen.type,
         precision=precision,
+        remarks=tuple(remarks),
     )
 
 
-def _check(*, batch_size: int, workers: int | None) -> None:
+def _check(*, batch_size: int | None, workers: int | None) -> None:
     for name, value in {"batch size": batch_size, "number of workers": workers}.items():
         if value is not None and value < 1:
             raise InputError(f"the {name} is {value}, expected at least 1")

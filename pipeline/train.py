@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.errors import InputError
-from cache.store import Features, FeatureStore
+from cache.store import FeatureStore
 from pipeline.choices.settings import Settings
 from pipeline.extraction.embed import pick_device
 from pipeline.labels.training import TrainingLabels
@@ -27,6 +26,7 @@ from pipeline.runs.record import Run, refuse_unusable, save_run
 from pipeline.runs.unfinished import Unfinished
 from pipeline.selection._state import State
 from pipeline.training.learn import Learned, learn
+from pipeline.training.loading import bytes_of_training, hold
 from pipeline.training.protocol import Split, split
 
 Progress = Callable[[int, int], None]
@@ -39,6 +39,7 @@ def train(
     path: Path,
     *,
     device: str = "auto",
+    memory: int | None = None,
     progress: Progress = lambda done, total: None,
     snapshot_seconds: float = 30.0,
 ) -> Run:
@@ -49,26 +50,30 @@ def train(
         settings: what to train.
         path: folder of the new run.
         device: "auto", "cpu", "cuda" or "mps".
+        memory: bytes that the features may take; where they do not fit, they stay on the disk and
+            are read while the run trains. None = most of what the device has free.
         progress: is told the finished and the total epochs.
         snapshot_seconds: the least time between two snapshots to go on from.
 
     Raises:
-        InputError: settings, labels or path cannot be used, or the training diverged.
+        InputError: settings, labels or path cannot be used, the training diverged, or the features
+            do not fit and the loss or the selection has to look at all of them at once.
         StoreIncompleteError: the extraction has not finished.
     """
     settings.check()
     refuse_unusable(path)
-    features = store.read()
-    roles = split(features.rows, settings.protocol)
-    begun = time.perf_counter()
+    rows = store.readable_rows()
+    roles = split(rows, settings.protocol)
     target = pick_device(device)
-    values = torch.from_numpy(features.values).to(target)
+    begun = time.perf_counter()
+    beside = bytes_of_training(store.num_features, roles, settings)
+    values, source, held = hold(store, target, beside=beside, memory=memory)
     identity = {"settings": asdict(settings), "store": store.fingerprint.digest()}
     unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
     earlier = unfinished.load()
     runs, keep = [settings], unfinished.save
     centring, (learned,) = learn(
-        values, features, roles, runs, progress=progress, earlier=earlier, keep=keep
+        values, source, roles, runs, progress=progress, earlier=earlier, keep=keep
     )
     if isinstance(learned, InputError):
         raise learned
@@ -77,6 +82,7 @@ def train(
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "seconds": round(time.perf_counter() - begun, 3),
         "store": {"path": str(store.path), "fingerprint": store.fingerprint.digest()},
+        "features": held,
         "protocol": roles.protocol,
         "counts": _counts(roles, labels),
         "noise": _noise_facts(settings, labels),
@@ -88,7 +94,7 @@ def train(
         "environment": provenance.environment(target),
     }
     weights = _tensors(learned) | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
-    table = _label_table(features, roles, labels, state)
+    table = _label_table(rows.take(pa.array(roles.train)), labels, state)
     run = save_run(path, settings, record, weights, table)
     unfinished.remove()
     return run
@@ -158,11 +164,8 @@ def _selection_facts(state: State, labels: TrainingLabels) -> dict[str, Any]:
     return facts
 
 
-def _label_table(
-    features: Features, roles: Split, labels: TrainingLabels, state: State
-) -> pa.Table:
+def _label_table(rows: pa.Table, labels: TrainingLabels, state: State) -> pa.Table:
     """List the training rows: the label used, the manifest's label, score and weight."""
-    rows = features.rows.take(pa.array(roles.train))
     columns = {
         "id": rows["id"],
         "label": pa.array([labels.classes[number] for number in labels.used]),

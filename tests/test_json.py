@@ -46,7 +46,7 @@ def test_json_has_no_nan_where_nothing_or_everything_is_wrong(
 def test_eval_prints_percent_in_its_json(home: Path, dml: Any) -> None:
     dml(f"train {FAST}")
     found = dml("eval --json --recall 8,1,8").json()
-    facts = ["run", "protocol", "queries", "unmatched"]
+    facts = ["run", "protocol", "queries", "unmatched", "search"]
     assert list(found) == [*facts, "trained", "selected", "untrained"]
     names = ["recall@1", "recall@8", "precision@1", "r_precision", "map@r"]
     assert list(found["trained"]) == list(found["untrained"]) == names

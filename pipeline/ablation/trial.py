@@ -20,6 +20,7 @@ from pipeline.extraction.embed import pick_device
 from pipeline.measures.detection import detection
 from pipeline.measures.metrics import Retrieval
 from pipeline.program import heads
+from pipeline.program.loop import Way, usual_way
 from pipeline.runs import provenance
 from pipeline.runs.cells import Figures
 from pipeline.runs.results import SELECTED
@@ -41,6 +42,7 @@ class Ground:
         roles: protocol as it was asked for -> roles of the rows.
         recall_at: the K of Recall@K.
         environment: versions, hardware and git revision, by name.
+        way: how steps are taken, see `Program`.
     """
 
     features: Features
@@ -48,6 +50,7 @@ class Ground:
     roles: Mapping[Name | None, Split]
     recall_at: tuple[int, ...]
     environment: Mapping[str, Any]
+    way: Way
 
     @classmethod
     def prepare(
@@ -57,6 +60,7 @@ class Ground:
         *,
         recall_at: tuple[int, ...],
         device: str,
+        way: Way | None = None,
     ) -> Ground:
         """Divide the rows and find out what cannot work before anything is trained.
 
@@ -73,8 +77,9 @@ class Ground:
         target = pick_device(device)
         values = torch.from_numpy(features.values).to(target)
         facts = provenance.environment(target)
-        environment = {**facts, **facts.pop("versions")}  # type: ignore[dict-item]
-        return cls(features, values, roles, recall_at, environment)
+        way = way or usual_way(target)
+        environment = {**facts, **facts.pop("versions"), "way": way}  # type: ignore[dict-item]
+        return cls(features, values, roles, recall_at, environment, way)
 
 
 def measure_untrained(ground: Ground, roles: Split) -> Figures:
@@ -115,6 +120,7 @@ def measure_trained(
             progress=progress,
             earlier=earlier,
             keep=unfinished.save,
+            way=ground.way,
         )
     except InputError as error:
         return [error] * len(runs)

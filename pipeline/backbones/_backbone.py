@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.backbones._folding import folded
 from pipeline.extraction.images import Transform
 
 
@@ -48,7 +49,7 @@ class Backbone:
 def freeze(
     *, name: str, model: nn.Module, network: nn.Module, transform: Transform, pool: str
 ) -> Backbone:
-    """Freeze a network, try it on one blank picture and note the facts.
+    """Freeze a network, fold its batch normalisation, try it on one picture and note the facts.
 
     Args:
         name: the name of the backbone.
@@ -57,16 +58,19 @@ def freeze(
         transform: see `Backbone`.
         pool: see `Backbone`.
     """
-    network.eval().requires_grad_(False)
+    side = transform.crop
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    weights_sha256 = sha256_of_weights(model)
+    network = folded(network.eval().requires_grad_(False), image)
     with torch.inference_mode():
-        features = network(torch.zeros(1, 3, transform.crop, transform.crop))  # (1, F)
+        features = network(image)  # (1, F)
     return Backbone(
         name=name,
         network=network,
         transform=transform,
         pool=pool,
         num_features=features.shape[1],
-        weights_sha256=sha256_of_weights(model),
+        weights_sha256=weights_sha256,
     )
 
 

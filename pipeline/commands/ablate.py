@@ -18,6 +18,7 @@ from pipeline.output.terminal import note, show, stage
 from pipeline.runs import workspace
 
 Layout = Literal["text", "markdown", "latex"]
+Way = Literal["alone", "together", "compiled"]
 
 
 def ablate(
@@ -66,6 +67,13 @@ def ablate(
     memory: Annotated[
         str | None,
         typer.Option(help="What the runs that train at once may take: 8GB. Default: most of it."),
+    ] = None,
+    way: Annotated[
+        Way | None,
+        typer.Option(
+            help="How steps are taken: each run alone, stacked runs together, or together and "
+            "compiled. Default: alone on a CPU, else together."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,6 +127,7 @@ def ablate(
             recall_at=recall_at,
             device=device,
             memory=budget,
+            way=way,
             command=typed(context),
             progress=progress,
         )

@@ -40,7 +40,12 @@ def extract(
     ] = None,
     pool: Annotated[Pool | None, typer.Option(help="Default: the backbone's own.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="Number format in the store.")] = "float16",
-    batch_size: Annotated[int, typer.Option(help="Images in the network at a time.")] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images in the network at a time. Default: 64; on a CPU 8, for each core."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads. Default: one for each core.")
     ] = None,

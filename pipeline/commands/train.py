@@ -56,6 +56,13 @@ def train(
         Path | None, typer.Option(help="Settings of an earlier run: its folder or config.json.")
     ] = None,
     device: DeviceOption = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="What the features may take on the device: 8GB. Beyond it they are read from the "
+            "disk while the run trains. Default: most of what is free."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an embedding on the stored features.
@@ -90,6 +97,9 @@ def train(
     settings = settings.with_changes(changes or []).check()
 
     from cache import FeatureStore
+    from pipeline.training.budget import parse_size
+
+    budget = None if memory is None else parse_size("--memory", memory)
 
     source = store or workspace.latest("store")
     opened = FeatureStore.open(source)  # before the wait for torch
@@ -99,6 +109,6 @@ def train(
 
     path = run or free_path(workspace.RUNS, settings.loss)
     with stage(f"training {settings.loss} on {source}") as progress:
-        done = learn(opened, settings, path, device=device, progress=progress)
+        done = learn(opened, settings, path, device=device, memory=budget, progress=progress)
     workspace.point("run", done.path)
     show(as_json, train_json(done), train_lines(str(done.path), done.record))

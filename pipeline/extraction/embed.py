@@ -7,41 +7,27 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.images import Transform, UnreadableImageError, decode, normalise, prepare
+from pipeline.extraction.loading import Loaded, load
+from pipeline.extraction.overlap import Batch, compiled, embed_overlapped, run_network
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_WORKERS = 16
+_BATCH = 64
+_CPU_BATCH = 8  # of 4 to 32 about the fastest: the maps between the layers stay in the cache
+# Compiling takes about a minute. It must not depend on what is left to do: rounding differs.
+_COMPILED_FROM = 20_000
 _SPARE_BATCHES = 2  # begun beyond one for each worker, so that no worker waits for the network
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some files on their way through the network.
-
-    Attributes:
-        files: which files, by their place in the list.
-        values: (B, 3, H, W) uint8 pixels before the network, (B, F) float32 features after it;
-            those of unreadable files have no meaning.
-        unreadable: file -> why it cannot be read.
-    """
-
-    files: range
-    values: NDArray[np.uint8] | NDArray[np.float32]
-    unreadable: dict[int, str]
 
 
 def embed_files(
@@ -52,14 +38,16 @@ def embed_files(
     root: Path,
     device: torch.device,
     precision: str,
-    batch_size: int,
-    workers: int | None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    remark: Callable[[str], None] = lambda line: None,
 ) -> Generator[Batch, None, None]:
     """Embed files, batch by batch, in order.
 
     On a CPU each thread decodes and runs the network on its own batches: that needs no
-    barriers between the cores, and `batch_size` is shared by the threads. Otherwise the threads
-    decode, and the network runs in the calling thread. Close the iterator to stop the threads.
+    barriers between the cores, and the features do not depend on how many there are. Otherwise
+    the threads decode, and the calling thread feeds the network, whose batches are padded to one
+    size. Close the iterator to stop the threads.
 
     Args:
         backbone: the network; it is moved to the device.
@@ -69,28 +57,37 @@ def embed_files(
         root: folder that relative paths start from.
         device: where the network runs.
         precision: "float32" or "bfloat16".
-        batch_size: images that are in the network at the same time.
-        workers: number of threads; None is one for each core, at most 16.
+        batch_size: images in the network at the same time, on a CPU for each thread; None is 8
+            there and 64 elsewhere.
+        workers: number of threads; None is one for each core, at most 16 if they only decode.
+        remark: is called with one line if the network cannot be compiled.
     """
-    is_cpu = device.type == "cpu"
-    cores = torch.get_num_threads() if is_cpu else os.cpu_count() or 1
-    workers = workers or min(cores, _MOST_WORKERS)
-    size = -(-batch_size // workers) if is_cpu else batch_size
+    is_cpu, is_cuda = device.type == "cpu", device.type == "cuda"
+    cores = torch.get_num_threads() if is_cpu else min(os.cpu_count() or 1, _MOST_WORKERS)
+    workers = workers or cores
+    size = batch_size or (_CPU_BATCH if is_cpu else _BATCH)
     batches = (run[i : i + size] for run in runs for i in range(0, len(run), size))
     backbone.network.to(device=device).to(memory_format=torch.channels_last)
+    if is_cuda and len(paths) >= _COMPILED_FROM:
+        backbone = compiled(backbone, device=device, precision=precision, size=size, remark=remark)
 
-    def load(files: range) -> Batch:
-        return _load(files, [root / paths[file] for file in files], backbone.transform)
+    def loaded(files: range) -> Loaded:
+        chosen = [root / paths[file] for file in files]
+        rows = len(files) if is_cpu else size
+        return load(files, chosen, backbone.transform, size=rows, is_pinned=is_cuda)
 
-    def embed(batch: Batch) -> Batch:
-        return _embed(batch, backbone, device, precision)
+    def embedded(files: range) -> Batch:
+        batch = loaded(files)
+        features = run_network(backbone, batch.pixels, precision)
+        return Batch(files, features.numpy(), batch.unreadable)
 
-    with _threads(workers, max(1, cores // workers) if is_cpu else None) as pool:
+    with _threads(workers, 1 if is_cpu else None) as pool:
         limit = workers + _SPARE_BATCHES
         if is_cpu:
-            yield from _ahead(pool, lambda files: embed(load(files)), batches, limit)
+            yield from _ahead(pool, embedded, batches, limit)
         else:
-            yield from map(embed, _ahead(pool, load, batches, limit))
+            decoded = _ahead(pool, loaded, batches, limit)
+            yield from embed_overlapped(backbone, decoded, device=device, precision=precision)
 
 
 def pick_device(name: str) -> torch.device:
@@ -125,27 +122,6 @@ def precision_of(device: torch.device) -> str:
             getattr(torch.cpu, probe, lambda: False)() for probe in probes
         )
     return "bfloat16" if is_native else "float32"
-
-
-def _load(files: range, paths: Sequence[Path], transform: Transform) -> Batch:
-    # Filled as (B, H, W, 3): seen as (B, 3, H, W) that is torch's channels-last.
-    pixels = np.zeros((len(files), transform.crop, transform.crop, 3), np.uint8)
-    pixels = pixels.transpose(0, 3, 1, 2)
-    unreadable = {}
-    for place, (file, path) in enumerate(zip(files, paths, strict=True)):
-        try:
-            pixels[place] = prepare(decode(path), transform)
-        except UnreadableImageError as error:
-            unreadable[file] = str(error)
-    return Batch(files, pixels, unreadable)
-
-
-def _embed(batch: Batch, backbone: Backbone, device: torch.device, precision: str) -> Batch:
-    has_autocast = precision == "bfloat16"
-    with torch.autocast(device.type, torch.bfloat16) if has_autocast else nullcontext():
-        pixels = torch.from_numpy(batch.values).to(device)
-        features = backbone.embed(normalise(pixels, backbone.transform))
-    return Batch(batch.files, features.cpu().numpy(), batch.unreadable)
 
 
 @contextmanager

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.store import Features
 from pipeline.choices.settings import Settings
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.noise._subject import Subject
 from pipeline.training.protocol import Split
 
 Rows = NDArray[np.int64]
+
+
+class Values(Protocol):
+    """Features by row: those of rows (n,), (n, F)."""
+
+    def __getitem__(self, rows: Rows, /) -> NDArray[np.floating]:
+        """Take the rows."""
+
+
+class Source(Protocol):
+    """What labels are made of: `cache.store.Features`, or the same with the values on the disk."""
+
+    @property
+    def rows(self) -> pa.Table:
+        """The store's readable rows."""
+
+    @property
+    def manifest(self) -> str:
+        """Digest of the manifest's ids."""
+
+    @property
+    def values(self) -> Values:
+        """Raw features of the rows."""
 
 
 class TrainingLabels(NamedTuple):
@@ -35,7 +58,7 @@ class TrainingLabels(NamedTuple):
     nominal: float | None = None
 
 
-def training_labels(roles: Split, settings: Settings, features: Features) -> TrainingLabels:
+def training_labels(roles: Split, settings: Settings, features: Source) -> TrainingLabels:
     """Number the training classes and inject the noise.
 
     True labels end here: they only say afterwards which labels were wrong.
@@ -80,7 +103,7 @@ def true_classes(roles: Split, labels: TrainingLabels) -> Rows:
     return number[true]
 
 
-def _subject(used: Rows, classes: tuple[str, ...], features: Features, train: Rows) -> Subject:
+def _subject(used: Rows, classes: tuple[str, ...], features: Source, train: Rows) -> Subject:
     rows = features.rows.take(train)
     has_superlabels = "superlabel" in rows.column_names
     return Subject(

@@ -12,7 +12,8 @@ A loss module defines
 - optionally `survey(rows, labels, weights, num_classes, generator, *, ...) -> dict of tensors`: a
   look at all (N, *) rows of unit norm between steps, which arrives in every `batch.survey`; with
   `SURVEYS = "start"` once, at the frozen features, with `SURVEYS = "epochs"` also at the start of
-  every later epoch, at the head's embeddings;
+  every later epoch, at the head's embeddings; declared as `rows: Rows` it can do with features
+  that stay on the disk, as `rows: Tensor` a run on such features is refused;
 - optionally `sample(labels, batch_size, generator, survey, *, ...) -> (steps, B)`: its own batches
   of row numbers (-1 = absent place), with `SAMPLER = "own"`;
 - optionally `BATCHED = False`: it cannot run under `torch.func.vmap`, so runs take turns;

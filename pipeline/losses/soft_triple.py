@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from pipeline.losses import _pairs, _proxies
 from pipeline.program.batch import Batch, tapped
+from pipeline.program.rows import Rows
 
 SAMPLER = "shuffle"
 BATCH_SIZE = 64
@@ -58,7 +59,7 @@ def parameters(
 
 
 def survey(
-    rows: Tensor,
+    rows: Rows,
     labels: Tensor,
     weights: Tensor,
     num_classes: int,

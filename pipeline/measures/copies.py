@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 _ROWS_AT_ONCE = 4096  # whose bits are widened to 64 at a time
+
+
+class Copies(NamedTuple):
+    """Rows that are exact copies of earlier ones.
+
+    Attributes:
+        rows: (n,) int64.
+        firsts: (n,) int64, for each the first row with the same values.
+    """
+
+    rows: Tensor
+    firsts: Tensor
+
+
+def copies_in(rows: Tensor) -> Copies:
+    """Find the rows of (N, D) that have an earlier copy."""
+    first = first_copies(rows)
+    copies = (first != torch.arange(len(first), device=first.device)).nonzero()[:, 0]
+    return Copies(copies, first[copies])
 
 
 def first_copies(rows: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.program.rows import Rows
+from pipeline.program.rows import tiles as tiles_of
+
 _TILE = 4096
 _SCALES = (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
 _EM_STEPS = 60
@@ -23,8 +26,21 @@ def class_sums(rows: Tensor, labels: Tensor, weights: Tensor, num_classes: int) 
     return sums.index_add(0, labels, rows * weights[:, None])
 
 
+def sums_of_all(rows: Rows, labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
+    """Sums the weighted rows of each class tile by tile: (N, D) -> (C, D)."""
+    sums = weights.new_zeros(num_classes, rows.shape[1])
+    for x, y, w in _together(rows, labels, weights):
+        sums.index_add_(0, y, x * w[:, None])
+    return sums
+
+
+def every_row(rows: Rows) -> Tensor:
+    """Weights (N,) with which every row counts fully."""
+    return torch.ones(len(rows), dtype=rows.dtype, device=rows.device)
+
+
 def log_posteriors(
-    rows: Tensor,
+    rows: Rows,
     labels: Tensor,
     weights: Tensor,
     num_classes: int,
@@ -59,7 +75,7 @@ def log_posteriors(
 
 
 def tiles(
-    rows: Tensor, labels: Tensor, weights: Tensor, num_classes: int, *, is_unit: bool = True
+    rows: Rows, labels: Tensor, weights: Tensor, num_classes: int, *, is_unit: bool = True
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Compares all rows with all class centres, T rows at a time; arguments as above.
 
@@ -67,12 +83,19 @@ def tiles(
         (T, C) products with c_i(k), cosines if of unit norm, -inf for classes without rows; (T,)
         the rows' labels; (T,) bool, whether a row is alone in its class.
     """
-    sums = class_sums(rows, labels, weights, num_classes)  # (C, D)
+    sums = sums_of_all(rows, labels, weights, num_classes)  # (C, D)
     totals = weights.new_zeros(num_classes).index_add(0, labels, weights)  # (C,)
-    for at in range(0, len(rows), _TILE):
-        x, y, w = rows[at : at + _TILE], labels[at : at + _TILE], weights[at : at + _TILE]
+    for x, y, w in _together(rows, labels, weights):
         similarity, is_unknown = _similarities(x, y, w, sums, totals, is_unit=is_unit)
         yield similarity, y, is_unknown
+
+
+def _together(
+    rows: Rows, labels: Tensor, weights: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Walk through all rows with their labels and weights, T at a time."""
+    parts = torch.split(labels, _TILE), torch.split(weights, _TILE)
+    return zip(tiles_of(rows, _TILE), *parts, strict=True)
 
 
 def own_log_share(logits: Tensor, labels: Tensor, is_unknown: Tensor) -> Tensor:
@@ -106,7 +129,7 @@ def _centres(sums: Tensor, totals: Tensor, *, is_unit: bool) -> Tensor:
     return sums / totals.clamp_min(1e-6)[:, None]
 
 
-def estimate_noise_rate(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+def estimate_noise_rate(rows: Rows, labels: Tensor, num_classes: int) -> Tensor:
     """Estimates the share of wrong labels by maximum likelihood.
 
     The model: with probability 1 - e the given label is drawn from the row's softmax share over the
@@ -129,13 +152,13 @@ def estimate_noise_rate(rows: Tensor, labels: Tensor, num_classes: int) -> Tenso
     return fit_symmetric(rows, labels, num_classes)[0]
 
 
-def fit_symmetric(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def fit_symmetric(rows: Rows, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Fits the model above.
 
     Returns:
         () float noise rate in [0, 1]; () float softmax scale that goes with it.
     """
-    log_p = log_posteriors(rows, labels, torch.ones_like(rows[:, 0]), num_classes, _SCALES)
+    log_p = log_posteriors(rows, labels, every_row(rows), num_classes, _SCALES)
     right = log_p.double().exp()  # (S, N)
     wrong = (1 - right) / (num_classes - 1)
     rate = right.new_full((len(_SCALES), 1), 0.3)
@@ -144,4 +167,4 @@ def fit_symmetric(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tenso
         rate = share.mean(dim=1, keepdim=True)
     likelihood = ((1 - rate) * right + rate * wrong).clamp_min(1e-300).log().mean(dim=1)
     best = likelihood.argmax()
-    return rate[best, 0].to(rows.dtype), rows.new_tensor(_SCALES)[best]
+    return rate[best, 0].to(log_p.dtype), log_p.new_tensor(_SCALES)[best]

@@ -1,4 +1,6 @@
-"""Retrieval metrics from exact nearest neighbours; `nearest` has the rules for ties and copies.
+"""Retrieval metrics from the exact ranks of right items.
+
+`nearest` has the rules for ties and copies, `ranks` the two forms of search.
 
 Recall@K is the share of queries with at least one item of their class among the K nearest (the
 definition of metric learning, "any of the top K", also called CMC@K; not the recall of sets).
@@ -17,13 +19,14 @@ gallery's size means all of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from pipeline.measures.copies import first_copies
-from pipeline.measures.nearest import TILE_BYTES, tiles, top_k
+from pipeline.measures.nearest import TILE_BYTES, tiles
+from pipeline.measures.ranks import NOWHERE, Hits
+from pipeline.measures.search import Form, Search
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,18 @@ class PerQuery:
         has_right: (Q,) bool, whether the gallery has a right item; else the values mean nothing.
         recall_at: the K of Recall@K.
         map_at: the K of MAP@K.
+        forms: of search that were used.
     """
 
     values: Tensor
     has_right: Tensor
     recall_at: tuple[int, ...]
     map_at: tuple[int, ...]
+    forms: tuple[Form, ...] = ()
 
     def of(self, queries: Tensor) -> PerQuery:
         """Choose some queries by their numbers, (n,) int64."""
-        return PerQuery(self.values[queries], self.has_right[queries], self.recall_at, self.map_at)
+        return replace(self, values=self.values[queries], has_right=self.has_right[queries])
 
     def average(self) -> Retrieval:
         """Averages over the queries that have a right item; NaN where none has."""
@@ -142,62 +147,50 @@ def per_query(
             the gallery.
         tile_bytes: memory for one tile of the search, beside queries and gallery.
     """
-    num_right = _count(gallery_labels, query_labels)  # (Q,)
-    if own_rows is not None:
-        num_right = num_right - 1
-    reach = len(gallery) - (own_rows is not None)  # rows that a query can find
-    depths = num_right.clamp(min(max((*recall_at, *map_at, 1)), reach), reach)
-    gallery = gallery.float()  # once, not in each tile
-    originals = _originals(gallery)
+    search = Search(
+        gallery,
+        gallery_labels,
+        is_among_themselves=own_rows is not None,
+        depth=max((*recall_at, *map_at, 1)),
+    )
+    num_right = search.num_right(query_labels)  # (Q,)
     values = torch.empty(len(queries), len(recall_at) + 3 + len(map_at), dtype=torch.float64)
-    for part, depth in tiles(depths, len(gallery), tile_bytes):
+    for part, most in tiles(num_right, search.bytes_of, tile_bytes):
         own = None if own_rows is None else own_rows[part]
-        nearest = top_k(queries[part], gallery, depth, own, originals)
-        is_right = gallery_labels[nearest] == query_labels[part, None]  # (T, depth)
-        values[part.cpu()] = _measure(is_right, num_right[part], recall_at, map_at).cpu()
-    return PerQuery(values, (num_right > 0).cpu(), recall_at, map_at)
+        hits = search.hits(queries[part], query_labels[part], own, num_right[part], most)
+        values[part.cpu()] = measure(hits, num_right[part], recall_at, map_at).cpu()
+    return PerQuery(values, (num_right > 0).cpu(), recall_at, map_at, search.forms)
 
 
-def _originals(gallery: Tensor) -> Tensor | None:
-    """Find each row's first exact copy, (G,) int64; None where all rows differ."""
-    first = first_copies(gallery)
-    has_copies = bool((first != torch.arange(len(first), device=first.device)).any())
-    return first if has_copies else None
-
-
-def _count(gallery_labels: Tensor, query_labels: Tensor) -> Tensor:
-    """Counts the gallery items of each query's class, (Q,) int64, for labels of any size."""
-    classes, counts = torch.unique(gallery_labels, return_counts=True)
-    place = torch.searchsorted(classes, query_labels).clamp_max(len(classes) - 1)
-    return torch.where(classes[place] == query_labels, counts[place], 0)
-
-
-def _measure(
-    is_right: Tensor, num_right: Tensor, recall_at: tuple[int, ...], map_at: tuple[int, ...]
+def measure(
+    hits: Hits, num_right: Tensor, recall_at: tuple[int, ...], map_at: tuple[int, ...]
 ) -> Tensor:
     """Measures each query: (T, M) float64 in the order of `PerQuery.values`.
 
     Args:
-        is_right: (T, depth) bool, by falling cosine; depth is at least R and, as far as the gallery
-            goes, K.
+        hits: of T queries; all right items up to the ranks R and, as far as the gallery goes, K.
         num_right: (T,) int64, R.
         recall_at: the K of Recall@K.
         map_at: the K of MAP@K.
     """
-    if is_right.device.type == "mps":  # which has no float64
-        is_right, num_right = is_right.cpu(), num_right.cpu()
-    depth = is_right.shape[1]
-    rank = torch.arange(1, depth + 1, device=is_right.device)
+    if num_right.device.type == "mps":  # which has no float64
+        hits, num_right = Hits(*(each.cpu() for each in hits)), num_right.cpu()
     total = num_right.clamp_min(1)
-    in_r = is_right & (rank <= num_right[:, None])
-    gain = is_right.cumsum(dim=1).double().div_(rank).mul_(is_right)  # precision at right ranks
+    rank = torch.where(hits.is_right, hits.rank, NOWHERE)
+    first = rank.amin(dim=1)
+    in_r = rank <= num_right[:, None]
+    gain = hits.ordinal.double() / rank * hits.is_right  # precision at right ranks
+
+    def precisions(k: int) -> Tensor:
+        return (gain * (rank <= k)).sum(dim=1) / total.clamp_max(k)
+
     return torch.stack(
         [
-            *(is_right[:, : min(k, depth)].any(dim=1).double() for k in recall_at),
-            is_right[:, :1].any(dim=1).double(),
+            *((first <= min(k, NOWHERE - 1)).double() for k in recall_at),
+            (first <= 1).double(),
             in_r.sum(dim=1).double() / total,
             (gain * in_r).sum(dim=1) / total,
-            *(gain[:, : min(k, depth)].sum(dim=1) / total.clamp_max(min(k, depth)) for k in map_at),
+            *(precisions(min(k, NOWHERE - 1)) for k in map_at),
         ],
         dim=1,
     )

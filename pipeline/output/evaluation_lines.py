@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.evaluate import CLUSTERING_SEED, Evaluation, Group
+from pipeline.evaluate import CLUSTERING_SEED, UNTRAINED, Evaluation, Group
 from pipeline.measures.breakdown import mean_over_groups
 from pipeline.output.present import figures_table, metrics_json, percent
 from pipeline.runs.record import Run
@@ -18,16 +18,17 @@ _HEADINGS = {"precision@1": "prec@1", "r_precision": "r-prec"}
 
 def evaluation_json(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     """Write an evaluation as plain values, metrics in percent; trained is None for `none`."""
-    untrained, *trained = evaluation.rows
-    found = evaluation.rows[untrained]
+    trained = [name for name in evaluation.rows if name != UNTRAINED]
+    found = next(iter(evaluation.rows.values()))
     facts = {
         "run": str(run.path),
         "protocol": evaluation.protocol,
         "queries": found.num_queries,
         "unmatched": found.lone_queries,
+        "search": {"device": evaluation.device, "forms": list(evaluation.forms)},
         "trained": _metrics(evaluation, trained[0]) if trained else None,
         "selected": _metrics(evaluation, trained[1]) if trained[1:] else None,
-        "untrained": _metrics(evaluation, untrained),
+        "untrained": _metrics(evaluation, UNTRAINED) if UNTRAINED in evaluation.rows else None,
     }
     if evaluation.by:
         facts["by"] = evaluation.by
@@ -52,8 +53,10 @@ def evaluation_note(evaluation: Evaluation) -> str:
     else:
         text = f"{len(roles.query):,} rows of unseen classes, each searched among all others"
     lone = f"; {found.lone_queries:,} without a match were left out" if found.lone_queries else ""
-    device = f"percent; exact search on {evaluation.device}"
-    return f"{evaluation.protocol}: {text}{lone}; {device}{_beyond(evaluation)}{_how(evaluation)}"
+    how = f"percent; exact search on {evaluation.device} by {' and '.join(evaluation.forms)}"
+    if UNTRAINED not in evaluation.rows:
+        how += "; the untrained features do not fit into the memory and are left out"
+    return f"{evaluation.protocol}: {text}{lone}; {how}{_beyond(evaluation)}{_how(evaluation)}"
 
 
 def _beyond(evaluation: Evaluation) -> str:

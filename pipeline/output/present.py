@@ -43,6 +43,7 @@ def train_json(run: Run) -> dict[str, Any]:
         },
         "detection": record["selection"]["detection"],
         "seconds": record["seconds"],
+        "features": record["features"],
         "protocol": record["protocol"],
         "counts": record["counts"],
         "noise_rate": record["selection"]["noise_rate"],
@@ -126,7 +127,8 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
     counts, noise, selection = record["counts"], record["noise"], record["selection"]
     lines = [
         f"{path}: {counts['train']:,} rows of {counts['train_classes']:,} classes, "
-        f"{record['seconds']:.1f} s on {record['environment']['device']} ({record['protocol']})"
+        f"{record['seconds']:.1f} s on {record['environment']['device']} ({record['protocol']})",
+        f"features: {_where(record['features'])}",
     ]
     if noise is not None:
         nominal = noise["nominal_rate"]
@@ -160,6 +162,14 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _where(held: Mapping[str, Any]) -> str:
+    """Say where the features were, and why they were not on the device."""
+    if held["held"] == "resident":
+        return str(held["held"])
+    needed, limit = (held[name] / 1e9 for name in ("needed_bytes", "memory_bytes"))
+    return f"{held['held']} (they need {needed:.3g} GB, --memory {limit:.3g} GB)"
+
+
 def extract_lines(report: ExtractReport) -> list[str]:
     """Say what an extraction did, in a few lines."""
     size = f"{report.readable:,} rows of {report.num_features:,} features"
@@ -171,6 +181,7 @@ def extract_lines(report: ExtractReport) -> list[str]:
             f"({report.images_per_second:.0f} images a second on {report.device}, "
             f"{report.precision})"
         ]
+    lines += report.remarks
     if report.resumed_chunks and not report.already_complete:
         lines.append(f"{report.resumed_chunks} chunks were there already")
     if report.relabelled:

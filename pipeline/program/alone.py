@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event
 
 import torch
@@ -17,14 +17,15 @@ from torch import Tensor
 
 from pipeline.program import optimiser
 from pipeline.program.learner import Learner
+from pipeline.program.rows import ByNumber, Rows, batches
 from pipeline.program.step import step
 
 
-def run_epoch(features: Tensor, learners: Sequence[Learner]) -> None:
+def run_epoch(features: Rows, learners: Sequence[Learner]) -> None:
     """Take the steps of an epoch, each run's with its own batches, and note its mean loss.
 
     Args:
-        features: (N, F).
+        features: (N, F); runs on rows on the disk take turns, each has its own windows.
         learners: runs whose epoch has begun.
     """
     stop = Event()
@@ -42,52 +43,72 @@ def run_epoch(features: Tensor, learners: Sequence[Learner]) -> None:
             stop.set()
 
 
-def _workers(features: Tensor, learners: Sequence[Learner]) -> int:
+def _workers(features: Rows, learners: Sequence[Learner]) -> int:
     """Count the runs that train at the same time."""
     is_safe = all(learner.task.method.is_batched for learner in learners)
-    is_cpu = features.device.type == "cpu"
+    is_cpu = isinstance(features, Tensor) and features.device.type == "cpu"
     return min(torch.get_num_threads(), len(learners)) if is_cpu and is_safe else 1
 
 
-def _run_epoch(features: Tensor, learner: Learner, stop: Event) -> None:
-    method, schedule, number = learner.task.method, learner.task.schedule, learner.epochs_done
-    index = learner.draw_batches().to(features.device)  # (steps, B)
-    head, learned = (
-        {name: value.requires_grad_() for name, value in parameters.items()}
-        for parameters in (learner.head, learner.learned)
-    )
-    leaves = [*head.values(), *learned.values()]
-    now = learner.moment()
-    losses, kept = [], []
-    for at, rows in enumerate(index):
-        if stop.is_set():
-            return
-        stepped = step(method, features, now, rows)
+def _run_epoch(features: Rows, learner: Learner, stop: Event) -> None:
+    index = learner.draw_batches()  # (steps, B)
+    walk = Walk(learner)
+    with closing(batches(features, index)) as steps:
+        for at, (rows, source) in enumerate(steps):
+            if stop.is_set():
+                return
+            walk.step(source, rows, at / len(index))
+    walk.end()
+
+
+class Walk:
+    """One run on its way through the steps of an epoch."""
+
+    def __init__(self, learner: Learner) -> None:
+        """Let the run's parameters take gradients."""
+        self._learner = learner
+        self._now = learner.moment()
+        self._leaves = [*learner.head.values(), *learner.learned.values()]
+        self._losses: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        for leaf in self._leaves:
+            leaf.requires_grad_()
+
+    def step(self, source: ByNumber, rows: Tensor, part: float) -> None:
+        """Take a step.
+
+        Args:
+            source: whatever holds the features of these rows.
+            rows: (B,) row numbers or `ABSENT`.
+            part: of the epoch that has passed, in [0, 1).
+        """
+        run, schedule = self._learner, self._learner.task.schedule
+        stepped = step(run.task.method, source, self._now, rows)
         # (torch.func.grad gives the same, but its first call imports the compiler, some seconds.)
-        gradients = torch.autograd.grad(stepped.loss, leaves)
-        share = schedule.falling(number + at / len(index))
-        optimiser.update(
-            head,
-            dict(zip(head, gradients, strict=False)),
-            learner.moments["head"],
-            lr=share * schedule.lr,
-            weight_decay=schedule.weight_decay,
-        )
-        optimiser.update(
-            learned,
-            dict(zip(learned, gradients[len(head) :], strict=True)),
-            learner.moments["learned"],
-            lr=share * schedule.proxy_lr,
-            weight_decay=0.0,
-        )
-        now = now._replace(state=stepped.state, bank=stepped.bank)
-        losses.append(stepped.loss.detach())
-        kept.append(stepped.kept)
-    for leaf in leaves:
-        leaf.requires_grad_(False)
-    learner.state, learner.bank = now.state, now.bank
-    learner.losses.append(torch.stack(losses).mean())
-    learner.kept.append(torch.stack(kept).mean())
+        gradients = iter(torch.autograd.grad(stepped.loss, self._leaves))
+        share = schedule.falling(run.epochs_done + part)
+        for name, parameters, lr, weight_decay in (
+            ("head", run.head, schedule.lr, schedule.weight_decay),
+            ("learned", run.learned, schedule.proxy_lr, 0.0),
+        ):
+            optimiser.update(
+                parameters,
+                {each: next(gradients) for each in parameters},
+                run.moments[name],
+                lr=share * lr,
+                weight_decay=weight_decay,
+            )
+        self._now = self._now._replace(state=stepped.state, bank=stepped.bank)
+        self._losses.append(stepped.loss.detach())
+        self._kept.append(stepped.kept)
+
+    def end(self) -> None:
+        """Leave to the run what it has found out on the way."""
+        for leaf in self._leaves:
+            leaf.requires_grad_(False)
+        self._learner.state, self._learner.bank = self._now.state, self._now.bank
+        self._learner.losses.append(torch.stack(self._losses).mean())
+        self._learner.kept.append(torch.stack(self._kept).mean())
 
 
 @contextmanager

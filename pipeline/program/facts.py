@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor
 
 from pipeline.program import heads
 from pipeline.program.batch import Batch
 from pipeline.program.learner import Learner
+from pipeline.program.rows import Rows, mapped
 
 _TILE = 4096
 
 
 @torch.no_grad()
-def facts_of(features: Tensor, learner: Learner) -> dict[str, float]:
+def facts_of(features: Rows, learner: Learner) -> dict[str, float]:
     """Average the loss's facts over the rows of a run, tile by tile.
 
     Args:
@@ -23,11 +25,14 @@ def facts_of(features: Tensor, learner: Learner) -> dict[str, float]:
     head, learned = learner.first_head()
     labels, method = learner.task.labels, learner.task.method
     total: dict[str, float] = {}
+    if not hasattr(method.loss_module, "facts"):
+        return total
+    embedded = mapped(partial(heads.embed, head), features)  # (N, D)
     tiles = -(-len(labels) // _TILE)
     for tile in range(tiles):
         # Every so many rows, so that a tile of a sorted store is a fair sample of it.
         rows = torch.arange(tile, len(labels), tiles, device=labels.device)
-        embeddings = heads.embed(head, features[rows])
+        embeddings = embedded[rows]
         batch = Batch(embeddings, labels[rows], rows, torch.ones_like(embeddings[:, 0]))
         if method.num_heads == 1:
             confidences = method.select(learner.state, batch)[0].confidences

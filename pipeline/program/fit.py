@@ -12,6 +12,7 @@ from cache.errors import InputError
 from pipeline.program.facts import facts_of
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program, Way
+from pipeline.program.rows import Rows
 from pipeline.program.snapshots import resume, runs_in
 from pipeline.selection._state import State
 
@@ -41,7 +42,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    features: Tensor,
+    features: Rows,
     tasks: Sequence[Task],
     progress: Progress = lambda done, total: None,
     *,
@@ -53,7 +54,7 @@ def fit(
     """Train R runs.
 
     Args:
-        features: (N, F) float32, centred, on the device that trains.
+        features: (N, F) float32, centred, on the device that trains or on the way there.
         tasks: what each run is to do; all for equally many epochs.
         progress: is told the finished and the total epochs.
         snapshot: of runs with the same tasks, to go on from.
@@ -81,7 +82,7 @@ def fit(
 
 
 def _begin(
-    features: Tensor, tasks: Sequence[Task], snapshot: Mapping[str, Tensor]
+    features: Rows, tasks: Sequence[Task], snapshot: Mapping[str, Tensor]
 ) -> tuple[dict[int, Learner], dict[int, InputError]]:
     """Begin every run, or go on with it; those that cannot work are sorted out."""
     runs, refused, known = {}, {}, runs_in(snapshot)
@@ -98,7 +99,7 @@ def _begin(
     return runs, refused
 
 
-def _result(features: Tensor, learner: Learner) -> Fit | InputError:
+def _result(features: Rows, learner: Learner) -> Fit | InputError:
     head, learned = learner.first_head()
     losses, kept = torch.stack(learner.losses), torch.stack(learner.kept)
     tensors = [*learner.head.values(), *learner.learned.values(), losses]

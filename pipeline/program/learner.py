@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch.nn import functional
 from pipeline.program import heads, memory, optimiser, trees
 from pipeline.program.method import Method
 from pipeline.program.optimiser import Moments
+from pipeline.program.rows import Rows, changed, mapped, refuse_streamed
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 from pipeline.program.step import Bank, Moment
@@ -87,7 +90,7 @@ class Learner:
         return trees.take(self.head, 0), trees.take(self.learned, 0)
 
     @torch.no_grad()
-    def look(self, features: Tensor) -> None:
+    def look(self, features: Rows) -> None:
         """Begin an epoch: all rows embedded anew, for whoever looks at all of them."""
         task, epoch = self.task, self.epochs_done
         method, labels = task.method, task.labels
@@ -96,7 +99,7 @@ class Learner:
         surveys_anew = method.surveys == "epochs" and epoch > 0
         if not (is_full or method.refreshes or surveys_anew):
             return
-        embeddings = heads.embed(self.first_head()[0], features)  # (N, D)
+        embeddings = mapped(partial(heads.embed, self.first_head()[0]), features)  # (N, D)
         progress = epoch / task.schedule.epochs
         self.state = method.refresh(self.state, embeddings, labels, task.num_classes, progress)
         if is_full:
@@ -105,7 +108,7 @@ class Learner:
             self.take_survey(embeddings)
 
     @torch.no_grad()
-    def take_survey(self, rows: Tensor) -> None:
+    def take_survey(self, rows: Rows) -> None:
         """Let the loss look at all rows (N, *) of unit norm, if it wants to."""
         task, weights = self.task, self.state.weights
         arguments = rows, task.labels, weights, task.num_classes, self.surveyor
@@ -116,20 +119,22 @@ class Learner:
         return self.task.method.sample(self.task.labels.cpu(), self.sampler, self.survey)
 
 
-def begin(features: Tensor, task: Task, *, looks: bool = True) -> Learner:
+def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
     """Draw a run's parameters, and let selection and loss look at the frozen features.
 
     Every head is drawn first and then what the loss learns, from one generator.
 
     Args:
-        features: (N, F) float32, centred, on the device that trains.
+        features: (N, F) float32, centred, on the device that trains or on the way there.
         task: what the run is to do.
         looks: False leaves selection and loss without their look: a snapshot fills them in.
 
     Raises:
-        InputError: the selection or the loss finds that it cannot work with these rows.
+        InputError: the selection or the loss finds that it cannot work with these rows, or has to
+            look at all of them and they stay on the disk.
     """
     method, schedule = task.method, task.schedule
+    refuse_looks(features, method)
     start, device = generator(task.seeds.start, "start"), features.device
     num_features, dim = features.shape[1], schedule.dim
 
@@ -158,8 +163,24 @@ def begin(features: Tensor, task: Task, *, looks: bool = True) -> Learner:
         own = generator(task.seeds.start, "selection")
         learner.state = method.start(features, task.labels, task.num_classes, own)
         if method.surveys != "never":
-            learner.take_survey(functional.normalize(features, dim=1))
+            learner.take_survey(changed(features, functional.normalize))
     return learner
+
+
+def refuse_looks(features: Rows, method: Method) -> None:
+    """Refuse rows on the disk where selection or loss have to look at all of them before training.
+
+    Raises:
+        InputError: it is so.
+    """
+    loss, selection = method.loss_module, method.selection_module
+    refuse_streamed(features, selection.start, f"--select {_name(selection)}")
+    if method.surveys != "never":
+        refuse_streamed(features, loss.survey, f"--loss {_name(loss)}")
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2].replace("_", "-")
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:

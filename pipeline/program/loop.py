@@ -11,12 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
+import torch
 
 from pipeline.program import alone, together
 from pipeline.program.learner import Learner
+from pipeline.program.rows import Rows, Streamed
 
-Way = Literal["alone", "together"]
+Way = Literal["alone", "together", "compiled"]
+
+
+def usual_way(device: torch.device) -> Way:
+    """Tell how steps are taken where nobody says it."""
+    return "alone" if device.type == "cpu" else "together"
 
 
 class Program:
@@ -28,18 +34,20 @@ class Program:
     """
 
     def __init__(
-        self, features: Tensor, learners: Sequence[Learner], *, way: Way | None = None
+        self, features: Rows, learners: Sequence[Learner], *, way: Way | None = None
     ) -> None:
         """Take runs that `learner.begin` has begun, or `snapshots.resume` has filled.
 
         Args:
-            features: (N, F) float32, centred, on the device that trains.
+            features: (N, F) float32, centred, on the device that trains or on the way there.
             learners: runs that have finished equally many epochs.
-            way: how steps are taken; None = alone on a CPU, together elsewhere. A loss that does
-                not run under `torch.func.vmap` takes them alone everywhere.
+            way: how steps are taken; None = alone on a CPU, together elsewhere; "compiled" is
+                together, by kernels that torch.compile makes in half a minute or more. A loss
+                that does not run under `torch.func.vmap` takes them alone everywhere, and so do
+                all runs on rows that stay on the disk.
         """
         self.features, self.learners = features, learners
-        self._way = way or ("alone" if features.device.type == "cpu" else "together")
+        self._way = way or usual_way(features.device)
         self._stacks: list[together.Stack] | None = None
 
     @property
@@ -64,7 +72,7 @@ class Program:
 
     def run_epoch(self) -> None:
         """Take the steps of an epoch that has begun."""
-        if self._way == "alone":
+        if self._way == "alone" or isinstance(self.features, Streamed):
             alone.run_epoch(self.features, self.learners)
             return
         stacked = [each for each in self.learners if each.task.method.is_batched]
@@ -72,7 +80,10 @@ class Program:
             by_key: dict[object, list[Learner]] = {}
             for learner in stacked:
                 by_key.setdefault(together.key(learner), []).append(learner)
-            self._stacks = [together.Stack(self.features, runs) for runs in by_key.values()]
+            compiles = self._way == "compiled"
+            self._stacks = [
+                together.Stack(self.features, runs, compiles=compiles) for runs in by_key.values()
+            ]
         for stack in self._stacks:
             stack.run_epoch()
         others = [each for each in self.learners if not each.task.method.is_batched]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from types import ModuleType
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.program import sampling
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows
 from pipeline.selection._state import State
 
 
@@ -30,6 +31,10 @@ class Method:
         rows_per_class: K, for the balanced sampler.
         bank: "full" or "queue", for a loss or selection with a memory.
         bank_size: slots of the queue; None = number of training rows.
+        loss: of one batch: (parameters, batch) -> ().
+        select: the selection's part in a step: (state, batch) -> (batch, state).
+        exchange: the part in a step of a selection with two heads.
+        logits: the class scores of a loss that is a classifier: (parameters, rows) -> (B, C).
     """
 
     loss_module: ModuleType
@@ -40,11 +45,21 @@ class Method:
     rows_per_class: int
     bank: str
     bank_size: int | None = None
+    loss: Callable[[dict[str, Tensor], Batch], Tensor] = field(init=False)
+    select: Callable[[State, Batch], tuple[Batch, State]] = field(init=False)
+    exchange: Callable[[State, Batch, Tensor], tuple[Tensor, State]] = field(init=False)
+    logits: Callable[[dict[str, Tensor], Tensor], Tensor] = field(init=False)
 
-    @cached_property
-    def loss(self) -> Callable[[dict[str, Tensor], Batch], Tensor]:
-        """The loss of one batch: (parameters, batch) -> ()."""
-        return _with_options(self.loss_module.loss, self.loss_options)
+    def __post_init__(self) -> None:
+        """Fix the options of what a step calls, once: a step may be compiled."""
+        for module, options, names in (
+            (self.loss_module, self.loss_options, ("loss", "logits")),
+            (self.selection_module, self.select_options, ("select", "exchange")),
+        ):
+            for name in names:
+                if hasattr(module, name):
+                    call = _with_options(getattr(module, name), options)
+                    object.__setattr__(self, name, call)
 
     def loss_parameters(
         self, num_classes: int, dim: int, generator: torch.Generator
@@ -55,11 +70,6 @@ class Method:
         draw = _with_options(self.loss_module.parameters, self.loss_options)
         return dict(draw(num_classes, dim, generator))
 
-    @cached_property
-    def logits(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-        """The class scores of a loss that is a classifier: (parameters, embeddings) -> (B, C)."""
-        return _with_options(self.loss_module.logits, self.loss_options)
-
     @property
     def surveys(self) -> Literal["never", "start", "epochs"]:
         """When the loss looks at all rows at once."""
@@ -67,7 +77,7 @@ class Method:
 
     def survey(
         self,
-        rows: Tensor,
+        rows: Rows,
         labels: Tensor,
         weights: Tensor,
         num_classes: int,
@@ -95,11 +105,6 @@ class Method:
         """How many heads a run trains."""
         return getattr(self.selection_module, "HEADS", 1)
 
-    @cached_property
-    def exchange(self) -> Callable[[State, Batch, Tensor], tuple[Tensor, State]]:
-        """The part in a step of a selection with two heads."""
-        return _with_options(self.selection_module.exchange, self.select_options)
-
     def turn(self, state: State, epoch: int) -> State:
         """Tell the selection that an epoch begins, from 0."""
         if not hasattr(self.selection_module, "turn"):
@@ -107,15 +112,13 @@ class Method:
         turned: State = _with_options(self.selection_module.turn, self.select_options)(state, epoch)
         return turned
 
-    @cached_property
-    def start(self) -> Callable[[Tensor, Tensor, int, torch.Generator], State]:
-        """The selection's look at the frozen features, before training."""
-        return _with_options(self.selection_module.start, self.select_options)
-
-    @cached_property
-    def select(self) -> Callable[[State, Batch], tuple[Batch, State]]:
-        """The selection's part in a step."""
-        return _with_options(self.selection_module.select, self.select_options)
+    def start(
+        self, features: Rows, labels: Tensor, num_classes: int, generator: torch.Generator
+    ) -> State:
+        """Let the selection look at the frozen features, before training."""
+        look = _with_options(self.selection_module.start, self.select_options)
+        begun: State = look(features, labels, num_classes, generator)
+        return begun
 
     @property
     def refreshes(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.program import trees
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.memory import Memory
+from pipeline.program.rows import Rows
 from pipeline.selection._state import State
 
 
@@ -31,7 +32,7 @@ def runs_in(leaves: Mapping[str, Tensor]) -> set[int]:
 
 
 @torch.no_grad()
-def resume(features: Tensor, task: Task, leaves: Mapping[str, Tensor], run: int) -> Learner:
+def resume(features: Rows, task: Task, leaves: Mapping[str, Tensor], run: int) -> Learner:
     """Begin a run with the state that a snapshot has of it.
 
     Args:

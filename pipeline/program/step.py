@@ -15,6 +15,7 @@ from pipeline.program import heads, memory, sampling, trees
 from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
 from pipeline.program.method import Method
+from pipeline.program.rows import ByNumber
 from pipeline.selection._state import State
 
 Tensors = dict[str, Tensor]
@@ -71,12 +72,12 @@ class Lesson(NamedTuple):
     present: Tensor
 
 
-def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Stepped:
+def step(method: Method, features: ByNumber, now: Moment, index: Tensor) -> Stepped:
     """Compute one step's loss.
 
     Args:
         method: loss and selection.
-        features: (N, F).
+        features: (N, F), or what has the batch's rows of them.
         now: the run.
         index: (B,) row numbers, no two of them equal, or `ABSENT`.
     """
@@ -90,7 +91,7 @@ def step(method: Method, features: Tensor, now: Moment, index: Tensor) -> Steppe
 
 
 def lessons_of(
-    method: Method, features: Tensor, now: Moment, index: Tensor
+    method: Method, features: ByNumber, now: Moment, index: Tensor
 ) -> tuple[list[Lesson], State]:
     """Embed a batch and let the selection weigh it; one lesson for each head."""
     rows = index.clamp_min(0)
@@ -100,7 +101,7 @@ def lessons_of(
         embeddings=embedded[0].detach(),
         labels=now.labels[rows],
         rows=rows,
-        weights=(index != sampling.ABSENT).to(features.dtype),
+        weights=(index != sampling.ABSENT).to(embedded[0].dtype),
         memory=now.bank[0] if now.bank else None,
         survey=now.survey or None,
     )

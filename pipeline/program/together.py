@@ -1,10 +1,10 @@
 """Runs of one shape that take their steps together: one program over a leading axis R.
 
 The runs' tensors move into stacks and become views of them, so a learner always shows what its run
-has learned. A step changes everything in place and asks the host nothing, so a graphics processor
-can be handed several steps at once (`capture`). What differs between the runs of a stack beside
-their tensors are numbers: learning rates, weight decay and those options of loss and selection that
-are numbers; they go into the step as tensors (R,).
+has learned. A step changes everything in place and asks the host nothing, so it can be compiled,
+and a graphics processor can be handed several steps at once (`capture`). What differs between the
+runs of a stack beside their tensors are numbers: learning rates, weight decay and those options of
+loss and selection that are numbers; they go into the step as tensors (R,).
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ _STEPS_AT_ONCE = 8
 class Stack:
     """R runs on the way through their steps."""
 
-    def __init__(self, features: Tensor, learners: Sequence[Learner]) -> None:
+    def __init__(
+        self, features: Tensor, learners: Sequence[Learner], *, compiles: bool = False
+    ) -> None:
         """Move the runs' tensors into stacks.
 
         Args:
             features: (N, F).
             learners: runs with equal `key`.
+            compiles: make few fused kernels of a step by torch.compile, which takes it half a
+                minute or more at the first step.
         """
         self.learners = learners
         self._method = learners[0].task.method
@@ -54,6 +58,10 @@ class Stack:
         labels = torch.stack([learner.task.labels for learner in learners])
         self._now = Moment(self._head, self._learned, *between, labels)
         self._step = vmap(partial(_step, self._method, features))
+        self._move = optimiser.update_stack
+        if compiles:
+            self._step = torch.compile(self._step, fullgraph=True, dynamic=False)
+            self._move = torch.compile(self._move, fullgraph=True, dynamic=False)
         self._options = _varied_options(learners, features)
         decay = [each.task.schedule.weight_decay for each in learners]
         self._weight_decay = torch.tensor(decay, device=features.device)
@@ -116,7 +124,7 @@ class Stack:
         # Runs do not share parameters, so the gradient of the sum is each run's own gradient.
         leaves = [*self._head.values(), *self._learned.values()]
         gradients = torch.autograd.grad(stepped.loss.sum(), leaves)
-        optimiser.update_stack(
+        self._move(
             self._head,
             dict(zip(self._head, gradients, strict=False)),
             self._moments["head"],
@@ -124,7 +132,7 @@ class Stack:
             weight_decay=self._weight_decay,
             is_active=is_active,
         )
-        optimiser.update_stack(
+        self._move(
             self._learned,
             dict(zip(self._learned, gradients[len(self._head) :], strict=True)),
             self._moments["learned"],

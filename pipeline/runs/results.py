@@ -4,7 +4,8 @@ One row for each method, options, noise, protocol and seed, and one for the untr
 each protocol, which have no seed. Metrics and rates are shares in [0, 1]; an empty field is
 something that was not measured or makes no sense. `selected_` stands before the metrics of the
 epoch that validation prefers; the others are those of the last epoch. `failure` says why a cell has
-no figures. Only `seconds` depends on how fast the machine was at that moment.
+no figures. `way` says how steps were taken (see `pipeline.program.loop`). Only `seconds` depends on
+how fast the machine was at that moment.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _ORIGIN = {
     "settings": pa.string(),
     "store": pa.string(),
     "device": pa.string(),
+    "way": pa.string(),
     "hardware": pa.string(),
     "cores": pa.int64(),
     "threads": pa.int64(),

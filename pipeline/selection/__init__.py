@@ -3,7 +3,8 @@
 A selection module defines pure functions for one run; the training program stacks runs.
 
 - `start(features, labels, num_classes, generator, *, option=default, ...) -> State`: before
-  training, from the frozen features alone;
+  training, from the frozen features alone; declared as `features: Rows` it can do with features
+  that stay on the disk, as `features: Tensor` a run on such features is refused;
 - optionally `refresh(state, embeddings, labels, num_classes, progress, *, ...) -> State`: at the
   start of every epoch, with all training rows embedded by the head; `progress` runs from 0 to 1;
 - `select(state, batch, *, ...) -> (Batch, State)`: in every step; sets the batch's weights and,

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from pipeline.measures.label_posterior import estimate_noise_rate
+from pipeline.program.rows import Rows
 from pipeline.selection._state import State, drop_lowest
 
 
-def rate_of(noise_rate: float | str, rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+def rate_of(noise_rate: float | str, rows: Rows, labels: Tensor, num_classes: int) -> Tensor:
     """Takes the noise rate as given, or estimates it ("auto") from unit rows (N, F); () float.
 
     Among fewer than two classes no label can be wrong: the estimate is 0.
     """
     if isinstance(noise_rate, str):
         if num_classes < 2:
-            return rows.new_zeros(())
+            return torch.zeros((), dtype=rows.dtype, device=rows.device)
         return estimate_noise_rate(rows, labels, num_classes)
     return torch.as_tensor(noise_rate, dtype=rows.dtype, device=rows.device)
 

@@ -7,13 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows, changed
 from pipeline.selection import _ranking
 from pipeline.selection._state import State, keep_everything, note
 
 
-def begin(features: Tensor, labels: Tensor, num_classes: int, noise_rate: float | str) -> State:
+def begin(features: Rows, labels: Tensor, num_classes: int, noise_rate: float | str) -> State:
     """Trusts every row and drops none yet; `noise_rate` is as in `_ranking.rate_of`."""
-    rows = functional.normalize(features, dim=1)
+    rows = changed(features, functional.normalize)
     rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
     return keep_everything(labels)._replace(
         noise_rate=rate, extras={"forget_rate": torch.zeros_like(rate)}

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows
 from pipeline.selection import _small_loss
 from pipeline.selection._state import State
 
@@ -29,7 +30,7 @@ HEADS = 2
 
 
 def start(
-    features: Tensor,
+    features: Rows,
     labels: Tensor,
     num_classes: int,
     generator: torch.Generator,

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows
 from pipeline.selection._state import State, keep_everything
 
 
-def start(features: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator) -> State:
+def start(features: Rows, labels: Tensor, num_classes: int, generator: torch.Generator) -> State:
     """Trusts every row."""
     return keep_everything(labels)
 

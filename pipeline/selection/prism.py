@@ -31,12 +31,13 @@ from torch.nn import functional
 
 from pipeline.measures import label_posterior
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows, changed
 from pipeline.selection import _ranking
 from pipeline.selection._state import State, weigh
 
 
 def start(
-    features: Tensor,
+    features: Rows,
     labels: Tensor,
     num_classes: int,
     generator: torch.Generator,
@@ -59,7 +60,7 @@ def start(
         scale: softmax scale, above 0; the paper has 1.
         passes: how often centres are formed, at least 1; from the second time on from kept rows.
     """
-    rows = functional.normalize(features, dim=1)
+    rows = changed(features, functional.normalize)
     rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
     log_p = _score(rows, labels, num_classes, rate, centres, scale, passes)
     return _ranking.begin(log_p, rate)
@@ -103,7 +104,7 @@ def select(state: State, batch: Batch) -> tuple[Batch, State]:
 
 
 def _score(
-    rows: Tensor,
+    rows: Rows,
     labels: Tensor,
     num_classes: int,
     rate: Tensor,
@@ -119,4 +120,4 @@ def _score(
         )
         return found[0]
 
-    return _ranking.in_passes(score, torch.ones_like(rows[:, 0]), rate, passes)
+    return _ranking.in_passes(score, label_posterior.every_row(rows), rate, passes)

@@ -31,6 +31,7 @@ from torch.nn import functional
 from pipeline.measures.label_posterior import class_sums
 from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
+from pipeline.program.rows import Rows, changed
 from pipeline.selection import _ranking
 from pipeline.selection._state import State, keep_everything, note
 
@@ -38,7 +39,7 @@ BANK = "queue"
 
 
 def start(
-    features: Tensor,
+    features: Rows,
     labels: Tensor,
     num_classes: int,
     generator: torch.Generator,
@@ -63,7 +64,7 @@ def start(
     class_sizes = torch.bincount(labels, minlength=num_classes)
     steps = torch.zeros_like(labels[0])
     extras = {"thresholds": thresholds, "class_sizes": class_sizes, "steps": steps}
-    rows = functional.normalize(features, dim=1)
+    rows = changed(features, functional.normalize)
     rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
     return state._replace(noise_rate=rate, extras=extras)
 

@@ -32,12 +32,13 @@ from torch.nn import functional
 
 from pipeline.measures import label_posterior
 from pipeline.program.batch import Batch
+from pipeline.program.rows import Rows, changed
 from pipeline.selection import _ranking, _von_mises_fisher
 from pipeline.selection._state import State, weigh
 
 
 def start(
-    features: Tensor,
+    features: Rows,
     labels: Tensor,
     num_classes: int,
     generator: torch.Generator,
@@ -57,7 +58,7 @@ def start(
         concentration: "shared" gives all classes the median kappa, "class" each its own.
         passes: how often centres are formed, at least 1; from the second time on from kept rows.
     """
-    rows = functional.normalize(features, dim=1)
+    rows = changed(features, functional.normalize)
     rate = _ranking.rate_of(noise_rate, rows, labels, num_classes)
     return _ranking.begin(_score(rows, labels, num_classes, rate, concentration, passes), rate)
 
@@ -98,14 +99,14 @@ def select(state: State, batch: Batch) -> tuple[Batch, State]:
 
 
 def _log_scores(
-    rows: Tensor, labels: Tensor, weights: Tensor, num_classes: int, *, is_shared: bool
+    rows: Rows, labels: Tensor, weights: Tensor, num_classes: int, *, is_shared: bool
 ) -> Tensor:
     """Computes log s for unit rows (N, F), their centres formed with weights (N,): (N,) float.
 
     Below 0; exactly 0 for rows that are alone in their class.
     """
     totals = weights.new_zeros(num_classes).index_add(0, labels, weights)  # (C,)
-    sums = label_posterior.class_sums(rows, labels, weights, num_classes)  # (C, F)
+    sums = label_posterior.sums_of_all(rows, labels, weights, num_classes)  # (C, F)
     lengths = sums.norm(dim=1) / totals.clamp_min(1e-12)
     kappa = _von_mises_fisher.concentrations(lengths, totals, rows.shape[1], is_shared=is_shared)
     offset = _von_mises_fisher.log_normaliser(kappa, rows.shape[1])
@@ -118,11 +119,11 @@ def _log_scores(
 
 
 def _score(
-    rows: Tensor, labels: Tensor, num_classes: int, rate: Tensor, concentration: str, passes: int
+    rows: Rows, labels: Tensor, num_classes: int, rate: Tensor, concentration: str, passes: int
 ) -> Tensor:
     is_shared = concentration == "shared"
 
     def score(weights: Tensor) -> Tensor:
         return _log_scores(rows, labels, weights, num_classes, is_shared=is_shared)
 
-    return _ranking.in_passes(score, torch.ones_like(rows[:, 0]), rate, passes)
+    return _ranking.in_passes(score, label_posterior.every_row(rows), rate, passes)

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from cache.errors import InputError
-from cache.store import Features
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
-from pipeline.labels.training import TrainingLabels, training_labels
+from pipeline.labels.training import Source, TrainingLabels, training_labels
 from pipeline.program.fit import Fit, Runs, fit
 from pipeline.program.heads import Centring
-from pipeline.program.learner import Task
+from pipeline.program.learner import Task, refuse_looks
+from pipeline.program.loop import Way
+from pipeline.program.rows import Rows, Streamed, chosen, raw_tiles, refuse_streamed
 from pipeline.program.snapshots import snapshot
 from pipeline.selection._state import State
 from pipeline.training.protocol import Split
@@ -68,49 +69,55 @@ class Learned:
 
 
 def learn(
-    values: Tensor,
-    source: Features,
+    values: Rows,
+    source: Source,
     roles: Split,
     runs: Sequence[Settings],
     *,
     progress: Progress = lambda done, total: None,
     earlier: Mapping[str, Tensor] | None = None,
     keep: Callable[[Callable[[], Tensors]], None] = lambda copy: None,
+    way: Way | None = None,
 ) -> tuple[Centring, list[Learned | InputError]]:
     """Train runs as one program.
 
     Args:
-        values: (M, F) raw features of all rows of the store, on the device that trains.
+        values: (M, F) raw features of all rows of the store, on the device that trains or on the
+            way there.
         source: the same rows as they were read; the noise may look at them.
         roles: which of them train.
         runs: settings with equal `Settings.shared`.
         progress: is told the finished and the total epochs.
         earlier: a snapshot of the same runs to go on from.
         keep: is offered a way to copy the state after every epoch but the last.
+        way: how steps are taken, see `Program`.
 
     Returns:
         The centring of the training rows, and for each run what it has learned, or why it could
         not: its labels, its loss and its selection do not work together, or it diverged.
 
     Raises:
-        InputError: the rows cannot be divided, or no row of a label can validate.
+        InputError: the rows cannot be divided, no row of a label can validate, or a method needs
+            all features at once and they are on the disk.
     """
     common = runs[0]
     held: HeldOut | None = None
     if common.validation is not None:
         held = hold_out(roles, common.validation, folds=common.folds, fold=common.fold)
         roles = held.train
-    rows = values[torch.from_numpy(roles.train).to(values.device)]
-    centring = Centring.of(rows)
     labels = [training_labels(roles, each, source) for each in runs]
-    features = centring(rows)
+    if isinstance(values, Streamed):
+        _refuse_looks(values.only(roles.train), common)
+    centring = Centring.over(raw_tiles(values, roles.train))
+    features = chosen(values, roles.train, centring)
     if common.recipe.loss is None:
         states = [_select_only(features, *pair) for pair in zip(labels, runs, strict=True)]
         pairs = zip(labels, states, strict=True)
         return centring, [Learned(own, roles, state, {}, {}, None, {}, {}) for own, state in pairs]
     validator = None
     if held is not None:
-        validator = Validator(held, runs, source, centring(values), every=common.validate_every)
+        every = common.validate_every
+        validator = Validator(held, runs, source, values, every=every, change=centring)
         if earlier is not None:
             validator.restore(_of_validator(earlier))
 
@@ -128,6 +135,7 @@ def learn(
         snapshot=_of_runs(earlier or {}),
         observe=observe,
         is_over=lambda: validator is not None and validator.is_exhausted(common.patience),
+        way=way,
     )
     return centring, [
         found
@@ -135,6 +143,15 @@ def learn(
         else _learned(found, validator, run, labels[run], roles)
         for run, found in enumerate(results)
     ]
+
+
+def _refuse_looks(features: Rows, settings: Settings) -> None:
+    """Refuse rows on the disk for methods that need all of them at once, before they are read."""
+    if settings.recipe.loss is not None:
+        refuse_looks(features, method_of(settings))
+        return
+    name = settings.recipe.selection
+    refuse_streamed(features, catalogue.find("selection", name).load().start, f"--select {name}")
 
 
 def _task(labels: TrainingLabels, settings: Settings, device: torch.device) -> Task:
@@ -148,7 +165,7 @@ def _task(labels: TrainingLabels, settings: Settings, device: torch.device) -> T
     )
 
 
-def _select_only(features: Tensor, labels: TrainingLabels, settings: Settings) -> State:
+def _select_only(features: Rows, labels: TrainingLabels, settings: Settings) -> State:
     """Let the selection look at the frozen features, without any training."""
     selection = catalogue.find("selection", settings.recipe.selection).load()
     generator = torch.Generator().manual_seed(settings.seed)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,16 +26,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.errors import InputError
-from cache.store import Features
 from pipeline.choices.settings import Settings
-from pipeline.labels.training import training_labels
+from pipeline.labels.training import Source, training_labels
 from pipeline.measures.metrics import evaluate
 from pipeline.program import heads
 from pipeline.program.learner import Learner
+from pipeline.program.rows import Change, Rows, as_stored, chosen, mapped
 from pipeline.training.protocol import Split
 
 Kind = Literal["classes", "rows", "split"]
-Rows = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 _OTHER_SEEDS = 1_000_003  # validation labels have a noise draw of their own
 
 
@@ -49,8 +50,8 @@ class HeldOut:
     """
 
     train: Split
-    query: Rows
-    gallery: Rows | None
+    query: Numbers
+    gallery: Numbers | None
 
 
 def hold_out(roles: Split, kind: Kind, *, folds: int, fold: int) -> HeldOut:
@@ -98,10 +99,11 @@ class Validator:
         self,
         held: HeldOut,
         settings: Sequence[Settings],
-        source: Features,
-        features: Tensor,
+        source: Source,
+        features: Rows,
         *,
         every: int,
+        change: Change = as_stored,
     ) -> None:
         """Prepare the rows.
 
@@ -109,16 +111,18 @@ class Validator:
             held: what is held out.
             settings: of each run, with equal `Settings.shared`.
             source: the store's rows as they were read; the noise may look at them.
-            features: (M, F) centred features of the same rows.
+            features: (M, F) features of the same rows.
             every: epochs between two looks, at least 1; the last epoch is always looked at.
+            change: what is still to be done to the features, such as centring.
         """
         self.every = every
         device = features.device
-        self._query = features[torch.from_numpy(held.query).to(device)]
+        self._query = chosen(features, held.query, change)
         own = torch.arange(len(held.query), device=device)
         self._own = own if held.gallery is None else None
-        gallery = held.query if held.gallery is None else held.gallery
-        self._gallery = features[torch.from_numpy(gallery).to(device)]
+        self._gallery = (
+            self._query if held.gallery is None else chosen(features, held.gallery, change)
+        )
         self._labels = [_labels(held, each, source, device) for each in settings]
         runs = len(settings)
         self.epochs: list[int] = []
@@ -183,8 +187,9 @@ class Validator:
 
     def _map_at_r(self, head: dict[str, Tensor], run: int) -> float:
         query_labels, gallery_labels = self._labels[run]
-        query = heads.embed(head, self._query)
-        gallery = query if self._own is not None else heads.embed(head, self._gallery)
+        embedded = partial(mapped, partial(heads.embed, head))
+        query = embedded(self._query)
+        gallery = query if self._own is not None else embedded(self._gallery)
         found = evaluate(
             query, query_labels, gallery, gallery_labels, recall_at=(1,), own_rows=self._own
         )
@@ -192,7 +197,7 @@ class Validator:
 
 
 def _labels(
-    held: HeldOut, settings: Settings, source: Features, device: torch.device
+    held: HeldOut, settings: Settings, source: Source, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Number the labels of queries and gallery as a user would have them, noise included."""
     apart = settings.replaced(noise_seed=(settings.seed_of_noise + _OTHER_SEEDS) % 2**32)

@@ -246,6 +246,19 @@ def test_runs_that_do_not_fit_after_all_are_divided(
     assert_same_figures(parts, whole)
 
 
+def test_stacked_runs_give_what_runs_alone_give_and_the_results_say_so(
+    store: FeatureStore, tmp_path: Path
+):
+    changes = ["loss.margin=0.1,0.3", "lr=0.001,0.01"]
+    alone, together = (
+        run(store, tmp_path / way, loss="proxy-anchor", changes=changes, more={"way": way})
+        for way in ("alone", "together")
+    )
+    for row, other in zip(together.rows[1:], alone.rows[1:], strict=True):
+        assert (row["way"], other["way"]) == ("together", "alone")
+        assert row["map@r"] == pytest.approx(other["map@r"], abs=1e-3)
+
+
 def test_a_run_that_diverges_leaves_the_others_alone(store: FeatureStore, tmp_path: Path):
     changes = ["lr=0.001,1e38"]
     found = run(store, tmp_path, changes=changes)

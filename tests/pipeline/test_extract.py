@@ -20,7 +20,7 @@ from pipeline.backbones import load_backbone
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import ExtractReport, extract
-from pipeline.extraction import embed
+from pipeline.extraction import loading
 from pipeline.extraction.embed import embed_files, pick_device
 from pipeline.extraction.images import Transform, decode, normalise, prepare
 
@@ -115,7 +115,7 @@ def test_a_second_run_says_that_it_is_complete_and_computes_nothing(
     manifest, backbone = photos(tmp_path, 10), flat()
     (tmp_path / "0003.png").write_text("no picture")
     first = run(manifest, tmp_path / "s", backbone)
-    monkeypatch.setattr(embed, "decode", None)
+    monkeypatch.setattr(loading, "decode", None)
     again = run(manifest, tmp_path / "s", backbone)
     assert again.already_complete
     assert (again.resumed_chunks, again.images_per_second) == (1, 0)
@@ -193,7 +193,7 @@ def test_decoding_stays_a_bounded_number_of_batches_ahead(
         decoded.append(path)
         return decode(path)
 
-    monkeypatch.setattr(embed, "decode", count)
+    monkeypatch.setattr(loading, "decode", count)
     batches = embed_files(
         backbone,
         manifest.paths,
@@ -201,7 +201,7 @@ def test_decoding_stays_a_bounded_number_of_batches_ahead(
         root=manifest.root,
         device=torch.device("cpu"),
         precision="float32",
-        batch_size=4,
+        batch_size=2,
         workers=2,
     )
     assert next(batches).files == range(2)

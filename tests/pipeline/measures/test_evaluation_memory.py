@@ -81,17 +81,19 @@ def test_twice_the_rows_make_the_largest_tensor_at_most_twice_as_large(huge):
 def test_a_matrix_of_all_cosines_would_be_noticed():
     rows = torch.randn(1000, DIM)
     with Largest() as seen:
-        nearest.top_k(rows, rows, 1)
+        nearest.top_k(nearest.cosines(rows, rows), 1)
     assert seen.bytes >= 4 * 1000**2
 
 
-def test_tiles_take_every_query_once_and_the_deep_ones_first():
-    depths = torch.tensor([3, 900, 3, 10, 3])
-    found = list(nearest.tiles(depths, 100, 60_000))
+def test_tiles_take_every_query_once_and_those_with_most_right_items_first():
+    num_right = torch.tensor([3, 900, 3, 10, 3])
+    found = list(nearest.tiles(num_right, lambda most: 10 * most, 45))
+    assert [queries.tolist() for queries, _ in found] == [[1], [3], [0], [2], [4]]
+    found = list(nearest.tiles(num_right, lambda most: 10 * most, 9_000))
     assert [queries.tolist() for queries, _ in found] == [[1], [3, 0, 2, 4]]
-    assert [depth for _, depth in found] == [900, 10]
+    assert [most for _, most in found] == [900, 10]
 
 
 def test_a_query_that_does_not_fit_makes_a_tile_of_its_own():
-    found = list(nearest.tiles(torch.tensor([5, 5, 5]), 1000, 1))
+    found = list(nearest.tiles(torch.tensor([5, 5, 5]), lambda _: 1000, 1))
     assert [queries.tolist() for queries, _ in found] == [[0], [1], [2]]
