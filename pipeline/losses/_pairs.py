@@ -87,9 +87,7 @@ def log_sum_exp(exponents: Tensor, weights: Tensor, dim: int) -> Tensor:
 
 def _weighted(exponents: Tensor, weights: Tensor) -> Tensor:
     """Brings the weights of exponentials into the exponents: -inf where the weight is 0."""
-    weights = weights.to(exponents.dtype)
-    logs = weights.clamp_min(torch.finfo(exponents.dtype).tiny).log()
-    return torch.where(weights > 0, exponents + logs, -torch.inf)
+    return exponents + weights.to(exponents.dtype).log()
 
 
 def distances(similarity: Tensor) -> Tensor:

@@ -82,7 +82,8 @@ def step(method: Method, features: ByNumber, now: Moment, index: Tensor) -> Step
         index: (B,) row numbers, no two of them equal, or `ABSENT`.
     """
     lessons, state = lessons_of(method, features, now, index)
-    loss = torch.stack([method.loss(each.learned, each.batch) for each in lessons]).sum()
+    losses = [method.loss(each.learned, each.batch) for each in lessons]
+    loss = losses[0] if method.num_heads == 1 else torch.stack(losses).sum()
     (_, batch, present), bank = lessons[0], now.bank
     if bank and method.uses_queue:
         bank = (memory.enqueue(bank[0], *batch[:4]),)
