@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.losses._pairs import in_float32, log1p_of_sum_exp, log1p_sum_exp
 from pipeline.program.batch import Batch, tapped
+from pipeline.program.products import product
 
 _LEAST_NORM = 1e-12  # of a proxy, which is divided by
 
@@ -75,8 +76,8 @@ class _Cosines(torch.autograd.Function):
         embeddings, proxies, found, inverse = ctx.saved_tensors
         scaled = gradients[0] * inverse  # (B, C)
         radial = (scaled * found).sum(dim=0) * inverse  # (C,): along a proxy no cosine changes
-        by_proxies = (scaled.T @ embeddings).sub_(proxies * radial[:, None])
-        return scaled @ proxies, by_proxies
+        by_proxies = product(scaled.T, embeddings).sub_(proxies * radial[:, None])
+        return product(scaled, proxies), by_proxies
 
 
 def similarity_of(batch: Batch, proxies: Tensor) -> Tensor:

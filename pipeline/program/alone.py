@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from threading import Event
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pipeline.program import optimiser
@@ -113,10 +114,11 @@ class Walk:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let torch use one thread within each of ours."""
+    """Let torch and NumPy use one thread within each of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

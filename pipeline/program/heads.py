@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.program.products import product
 from pipeline.program.rows import tiles
 
 
@@ -66,4 +68,25 @@ def linear(num_features: int, embedding_dim: int, generator: torch.Generator) ->
 
 def embed(head: dict[str, Tensor], features: Tensor) -> Tensor:
     """Map centred features (B, F) to unit-norm embeddings (B, D)."""
-    return functional.normalize(features @ head["weight"] + head["bias"], dim=1)
+    projected: Tensor = _Affine.apply(features, head["weight"], head["bias"])
+    return functional.normalize(projected, dim=1)
+
+
+class _Affine(torch.autograd.Function):
+    """X W + b, with its gradients by `product`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return features @ weight + bias
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        features, weight = ctx.saved_tensors
+        by_features = product(gradient, weight.T) if ctx.needs_input_grad[0] else None
+        return by_features, product(features.T, gradient), gradient.sum(dim=0)

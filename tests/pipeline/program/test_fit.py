@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -94,23 +96,26 @@ def test_stacked_runs_are_what_each_run_is_alone(name):
             torch.testing.assert_close(found, expected[part], rtol=1e-4, atol=1e-4, msg=part)
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_runs_on_several_cores_are_what_each_run_is_alone_bit_for_bit(name, one_thread_a_run):
+def test_runs_on_several_cores_are_what_each_run_is_alone_on_one_bit_for_bit(name):
     labels = labels_of_runs(clouds()[1])
-    beside = fit(labels, method(name), SEEDS)
+    with threads(2):
+        beside = fit(labels, method(name), SEEDS)
     for run, seed in enumerate(SEEDS):
-        (alone,) = fit(labels[run : run + 1], method(name), [seed])
+        with threads(1):
+            (alone,) = fit(labels[run : run + 1], method(name), [seed])
         for part, found in tensors(beside[run]).items():
             assert torch.equal(found, tensors(alone)[part]), part
-
-
-@pytest.fixture
-def one_thread_a_run():
-    """Tensors this small are never split between threads, so the number of threads is all."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", METHODS)
