@@ -37,7 +37,7 @@ FEATURES, DIM = 512, 128
 POINTS: dict[str, tuple[int, ...]] = {
     "rows": (1_000, 10_000, 100_000, 1_000_000),
     "runs": (1, 4, 16, 64),
-    "classes": (1_000, 4_000, 16_000, 64_000),
+    "classes": (1_000, 4_000, 16_000, 32_000),
 }
 FIXED = {"rows": "1 run", "runs": "10,000 rows each", "classes": "128,000 rows, 1 run"}
 Cell = dict[str, Any]

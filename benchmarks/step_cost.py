@@ -192,11 +192,11 @@ def time_steps(step: Callable[[int], None], count: int, device: torch.device) ->
 
 def step_of(learner: Learner, features: Tensor, index: Tensor) -> Callable[[int], None]:
     """Make a step as the program takes them alone, over batches (steps, B), again and again."""
-    walk = Walk(learner)
+    walk = Walk(learner, len(index))
 
     def step(number: int) -> None:
         at = number % len(index)
-        walk.step(features, index[at], at / len(index))
+        walk.step(features, index[at], at)
 
     return step
 

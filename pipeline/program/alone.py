@@ -53,41 +53,47 @@ def _workers(features: Rows, learners: Sequence[Learner]) -> int:
 
 def _run_epoch(features: Rows, learner: Learner, stop: Event) -> None:
     index = learner.draw_batches()  # (steps, B)
-    walk = Walk(learner)
+    walk = Walk(learner, len(index))
     with closing(batches(features, index)) as steps:
         for at, (rows, source) in enumerate(steps):
             if stop.is_set():
                 return
-            walk.step(source, rows, at / len(index))
+            walk.step(source, rows, at)
     walk.end()
 
 
 class Walk:
     """One run on its way through the steps of an epoch."""
 
-    def __init__(self, learner: Learner) -> None:
-        """Let the run's parameters take gradients."""
-        self._learner = learner
+    def __init__(self, learner: Learner, steps: int) -> None:
+        """Let the run's parameters take gradients.
+
+        Args:
+            learner: the run.
+            steps: of the epoch.
+        """
+        self._learner, self._steps = learner, steps
         self._now = learner.moment()
         self._leaves = [*learner.head.values(), *learner.learned.values()]
-        self._losses: list[Tensor] = []
-        self._kept: list[Tensor] = []
+        # Small tensors that outlive their step would lie scattered between the large ones that do
+        # not, and keep the system from using that memory again.
+        self._losses, self._kept = torch.zeros(2, steps, device=self._leaves[0].device)
         for leaf in self._leaves:
             leaf.requires_grad_()
 
-    def step(self, source: ByNumber, rows: Tensor, part: float) -> None:
+    def step(self, source: ByNumber, rows: Tensor, number: int) -> None:
         """Take a step.
 
         Args:
             source: whatever holds the features of these rows.
             rows: (B,) row numbers or `ABSENT`.
-            part: of the epoch that has passed, in [0, 1).
+            number: of the step, from 0.
         """
         run, schedule = self._learner, self._learner.task.schedule
         stepped = step(run.task.method, source, self._now, rows)
         # (torch.func.grad gives the same, but its first call imports the compiler, some seconds.)
         gradients = iter(torch.autograd.grad(stepped.loss, self._leaves))
-        share = schedule.falling(run.epochs_done + part)
+        share = schedule.falling(run.epochs_done + number / self._steps)
         for name, parameters, lr, weight_decay in (
             ("head", run.head, schedule.lr, schedule.weight_decay),
             ("learned", run.learned, schedule.proxy_lr, 0.0),
@@ -100,16 +106,15 @@ class Walk:
                 weight_decay=weight_decay,
             )
         self._now = self._now._replace(state=stepped.state, bank=stepped.bank)
-        self._losses.append(stepped.loss.detach())
-        self._kept.append(stepped.kept)
+        self._losses[number], self._kept[number] = stepped.loss.detach(), stepped.kept
 
     def end(self) -> None:
         """Leave to the run what it has found out on the way."""
         for leaf in self._leaves:
             leaf.requires_grad_(False)
         self._learner.state, self._learner.bank = self._now.state, self._now.bank
-        self._learner.losses.append(torch.stack(self._losses).mean())
-        self._learner.kept.append(torch.stack(self._kept).mean())
+        self._learner.losses.append(self._losses.mean())
+        self._learner.kept.append(self._kept.mean())
 
 
 @contextmanager
