@@ -149,11 +149,14 @@ def _train_missing(
             try:
                 _train(kept, ground, key, part, snapshot_seconds, tell)
             except OUT_OF_MEMORY as error:
-                if not is_out_of_memory(error) or len(part) == 1:
+                if not is_out_of_memory(error):
                     raise
                 half = len(part) // 2
-                waiting = [part[:half], part[half:], *waiting]
-                continue
+                if half:
+                    waiting = [part[:half], part[half:], *waiting]
+                    continue
+                ((job, seed),) = part
+                job.failures[seed] = "the memory does not hold one run: lower --dim or --batch-size"
             done += _epochs(part)
 
 

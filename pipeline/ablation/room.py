@@ -14,8 +14,7 @@ from pipeline.program import trees
 from pipeline.program.learner import Task, begin
 from pipeline.training.budget import free_bytes
 
-# Beside its own tensors a run has gradients like its parameters; the batch is small beside them.
-OUT_OF_MEMORY = (MemoryError, RuntimeError)  # torch.cuda's error is a RuntimeError too
+OUT_OF_MEMORY = (MemoryError, RuntimeError)  # torch raises the latter, on a CPU without a name
 
 
 def runs_at_once(ground: Ground, settings: Settings, budget: int | None) -> int:
@@ -41,7 +40,7 @@ def runs_at_once(ground: Ground, settings: Settings, budget: int | None) -> int:
     parameters = _bytes({"head": learner.head, "learned": learner.learned})
     # Weights and scores of a selection are a number a row; two memories, as one is made anew.
     own = parameters + _bytes(learner.moments) + 2 * _bytes({"bank": learner.bank}) + 16 * rows
-    one = own + parameters  # with its gradients
+    one = own + parameters  # with its gradients; the batch is small beside them
     budget = free_bytes(values.device) if budget is None else budget
     if one > budget:
         raise InputError(

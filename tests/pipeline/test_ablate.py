@@ -245,6 +245,13 @@ def test_runs_that_do_not_fit_after_all_are_divided(
     assert sizes == [3, 1, 2, 1, 1]
     assert_same_figures(parts, whole)
 
+    def always_full(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("pipeline.ablate.measure_trained", always_full)
+    (line,) = run(store, tmp_path / "none").failures
+    assert "the memory does not hold one run" in line
+
 
 def test_stacked_runs_give_what_runs_alone_give_and_the_results_say_so(
     store: FeatureStore, tmp_path: Path
