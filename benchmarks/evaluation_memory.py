@@ -17,18 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
+from _process import in_own_process, peak_bytes
+from _report import head, parser_of, write
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.measures import metrics
-from pipeline.runs import provenance
 
 CASES = ("small classes", "one huge class")
 NUM_CLASSES = 11_316
@@ -42,19 +40,16 @@ def main() -> None:
     if arguments.case:
         print(json.dumps(measure(arguments.case, arguments.rows, arguments.dim)))
         return
-    cases = {case: in_a_process(case, arguments.rows, arguments.dim) for case in CASES}
+    cases = {case: in_own_process("--case", case) for case in CASES}
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": " ".join(["uv run python", *sys.argv]),
+        **head(__doc__),
         "rows": arguments.rows,
         "dim": arguments.dim,
         "recall_at": RECALL_AT,
         "map_at": MAP_AT,
-        "environment": provenance.environment(torch.device("cpu")),
         "cases": cases,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, report)
     said = (
         f"{case}: {each['peak_bytes'] / 1e9:.2f} GB, {each['seconds']} s"
         for case, each in cases.items()
@@ -62,15 +57,6 @@ def main() -> None:
     print(f"{arguments.rows:,} x {arguments.dim}: " + "; ".join(said))
     if max(each["peak_bytes"] for each in cases.values()) >= BOUND:
         sys.exit("more than 2 GB")
-
-
-def in_a_process(case: str, rows: int, dim: int) -> dict[str, float]:
-    """Run one case in a fresh process, whose peak memory is its own."""
-    words = ["--case", case, "--rows", str(rows), "--dim", str(dim)]
-    done = subprocess.run(
-        [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return dict(json.loads(done.stdout))
 
 
 def measure(case: str, num_rows: int, dim: int) -> dict[str, float]:
@@ -111,21 +97,12 @@ def example(case: str, num_rows: int, dim: int) -> tuple[Tensor, Tensor]:
     return rows, labels
 
 
-def peak_bytes() -> int:
-    """Read the peak resident memory of this process; macOS counts bytes, Linux kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("evaluation_memory", __doc__)
     parser.add_argument("--rows", type=int, default=60_502)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--case", choices=CASES, help="measure only this one, in this process")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/evaluation_memory.json")
-    )
     return parser.parse_args()
 
 

@@ -23,24 +23,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import faiss
 import torch
+from _process import in_own_process, peak_bytes
+from _report import head, parser_of, write
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.measures import metrics, nearest, ranks
-from pipeline.runs import provenance
 
 NUM_CLASSES, FULL = 11_316, 60_502
 RECALL_AT = (1, 10, 100, 1000)
@@ -62,15 +60,13 @@ def main() -> None:
         return
     # First, while this process is small: a child's peak begins with that of its parent.
     peaks = {
-        num_rows: {name: memory(name, num_rows, arguments) for name in WAYS}
+        num_rows: {way: in_own_process("--alone", way, "--rows", str(num_rows)) for way in WAYS}
         for num_rows in arguments.rows
     }
     report: dict[str, Any] = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": " ".join(["uv run python", *sys.argv]),
+        **head(__doc__, arguments.device),
         "dim": arguments.dim,
         "recall_at": RECALL_AT,
-        "environment": provenance.environment(torch.device(arguments.device)),
         "peers": {"pytorch-metric-learning": version_of_peer(), "faiss": faiss.__version__},
         "sizes": [],
     }
@@ -81,8 +77,7 @@ def main() -> None:
     for num_rows in arguments.rows:
         found = measure(num_rows, arguments) | {"memory": peaks[num_rows]}
         report["sizes"].append(found)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write(arguments.out, report)
         print(line(found), flush=True)
 
 
@@ -188,24 +183,6 @@ def example(num_rows: int, dim: int, device: str) -> tuple[Tensor, Tensor]:
     return rows.to(device), labels.to(device)
 
 
-def memory(way: str, num_rows: int, arguments: argparse.Namespace) -> dict[str, int]:
-    """Run one way in a fresh process, whose peak memory is its own."""
-    words = ["--alone", way, "--rows", str(num_rows), "--dim", str(arguments.dim)]
-    done = subprocess.run(
-        [sys.executable, __file__, *words, "--device", arguments.device],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return dict(json.loads(done.stdout))
-
-
-def peak_bytes() -> int:
-    """Read the peak resident memory of this process; macOS counts bytes, Linux kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def version_of_peer() -> str:
     """Read which version of pytorch-metric-learning is installed."""
     return version("pytorch-metric-learning")
@@ -230,14 +207,11 @@ def line(found: dict[str, Any]) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("evaluation_speed", __doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[FULL])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--alone", choices=WAYS, help="run only this one, in this process")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/evaluation_speed.json")
-    )
     return parser.parse_args()
 
 

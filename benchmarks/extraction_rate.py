@@ -23,10 +23,8 @@ Without --manifest it is the demo set. ResNet-50 has random weights.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,6 +36,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from _report import head, parser_of, write
 from torch import Tensor
 from torchvision import models
 
@@ -46,16 +45,16 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.datasets import load_manifest
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import extract
+from pipeline.extraction.decoding import decode
 from pipeline.extraction.embed import pick_device, precision_of
-from pipeline.extraction.images import Transform, decode, prepare
+from pipeline.extraction.images import Transform, prepare
 from pipeline.extraction.overlap import compiled, run_network
-from pipeline.runs import provenance
 
 BACKBONES = ("efficientnet_lite0", "resnet50")
 SIZES = {"cpu": (4, 8, 16, 32), "cuda": (64, 128, 256)}
 WAYS = {"cpu": ("a network on each core", "one network"), "cuda": ("as it is", "compiled")}
 LOADED = 256  # pictures that lie in memory for the peer
-PROBE_SECONDS, PROBES = 1.0, 3
+PROBE_SECONDS, PROBES = 1.0, 3  # seconds at most
 
 
 class Rate(NamedTuple):
@@ -79,25 +78,15 @@ def main() -> None:
     arguments = parse()
     device = pick_device(arguments.device)
     manifest = first(load_manifest(arguments.manifest), arguments.images)
-    environment = provenance.environment(device)
-    environment["versions"] |= {name: version(name) for name in ("torchvision", "timm", "pillow")}
     report: dict[str, Any] = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": command(arguments.manifest),
+        **head(__doc__, device.type),
         "photos": len(manifest),
-        "environment": environment,
         "cells": [measure(name, manifest, device, arguments) for name in arguments.backbone],
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    versions = {name: version(name) for name in ("torchvision", "timm", "pillow")}
+    report["environment"]["versions"] |= versions
+    write(arguments.out, report)
     print(table(report["cells"]))
-
-
-def command(manifest: Path | None) -> str:
-    """Write down how this was called; of the manifest only its folder's and its own name."""
-    short = "/".join(manifest.parts[-2:]) if manifest else ""
-    words = [short if word == str(manifest) else word for word in sys.argv]
-    return " ".join(["uv run python", *words])
 
 
 def first(manifest: Manifest, count: int | None) -> Manifest:
@@ -130,7 +119,8 @@ def measure(
     backbone.network.to(device=device).to(memory_format=torch.channels_last)
     pixels = preloaded(manifest, backbone.transform).to(device)
     found = peers(backbone, precision, device)
-    rounds = [[bare(peer, pixels, PROBE_SECONDS) for peer in found] for _ in range(PROBES)]
+    duration = min(PROBE_SECONDS, arguments.seconds)
+    rounds = [[bare(peer, pixels, duration) for peer in found] for _ in range(PROBES)]
     probes = [
         statistics.median(each.per_second for each in rates) for rates in zip(*rounds, strict=True)
     ]
@@ -258,14 +248,13 @@ def shown(ratio: list[float] | None) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("extraction_rate", __doc__)
     parser.add_argument("--manifest", type=Path, help="the photos; default: the demo set")
     parser.add_argument("--images", type=int, help="take only so many, from the first on")
     parser.add_argument("--backbone", nargs="+", default=BACKBONES, help="which networks")
     parser.add_argument("--pairs", type=int, default=3, help="measurements of each")
     parser.add_argument("--seconds", type=float, default=10.0, help="duration of a bare forward")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/extraction_rate.json"))
     return parser.parse_args()
 
 

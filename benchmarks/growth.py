@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +23,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from _process import in_own_process, peak_bytes
+from _report import add_machine, head, parser_of, write
 
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
 from pipeline.program.learner import Task, begin
 from pipeline.program.loop import Program
-from pipeline.runs import provenance
 
 FEATURES, DIM = 512, 128
 POINTS: dict[str, tuple[int, ...]] = {
@@ -39,7 +37,7 @@ POINTS: dict[str, tuple[int, ...]] = {
     "runs": (1, 4, 16, 64),
     "classes": (1_000, 4_000, 16_000, 32_000),
 }
-FIXED = {"rows": "1 run", "runs": "10,000 rows each", "classes": "128,000 rows, 1 run"}
+ROWS = {"runs": 10_000, "classes": 128_000}  # where they stay the same from point to point
 Cell = dict[str, Any]
 
 
@@ -49,37 +47,37 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.cell:
         kind, size = arguments.cell
-        print(json.dumps(measure(kind, int(size), arguments.device)))
+        print(json.dumps(measure(kind, int(size), arguments)))
         return
-    cells = [in_own_process(kind, size) for kind, sizes in POINTS.items() for size in sizes]
+    cells = [
+        in_own_process("--cell", kind, str(size if kind == "runs" else size // arguments.shrink))
+        for kind, sizes in POINTS.items()
+        for size in sizes[: arguments.points]
+    ]
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python " + " ".join(sys.argv),
-        "sizes": {"features": FEATURES, "dim": DIM, "threads": arguments.threads},
-        "environment": provenance.environment(torch.device(arguments.device)),
+        **head(__doc__, arguments.device),
+        "sizes": {
+            "features": FEATURES,
+            "dim": DIM,
+            "shrink": arguments.shrink,
+            "threads": arguments.threads,
+        },
         "cells": cells,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    plot(cells, arguments.out.with_suffix(".svg"))
+    write(arguments.out, report)
+    plot(cells, arguments.out.with_suffix(".svg"), arguments.shrink)
     print(table(cells))
 
 
-def in_own_process(kind: str, size: int) -> Cell:
-    """Measure one point in a process whose peak memory is its own."""
-    command = [sys.executable, *sys.argv, "--cell", kind, str(size)]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(answer.stdout))
-
-
-def measure(kind: str, size: int, on: str) -> Cell:
+def measure(kind: str, size: int, arguments: argparse.Namespace) -> Cell:
     """Measure one point in this process."""
-    rows = {"rows": size, "runs": 10_000, "classes": 128_000}[kind]
+    on = arguments.device
+    rows = ROWS[kind] // arguments.shrink if kind in ROWS else size
     runs = size if kind == "runs" else 1
     classes = size if kind == "classes" else rows // 10
     loss = "proxy-anchor" if kind == "classes" else "multi-similarity"
     epoch(loss, 64, 4, 2, on)()  # whatever is loaded at first
-    before = peak_bytes(on)
+    before = most_bytes(on)
     work = epoch(loss, rows, classes, runs, on)
     begun = time.perf_counter()
     work()
@@ -88,7 +86,7 @@ def measure(kind: str, size: int, on: str) -> Cell:
         "kind": kind,
         "size": size,
         "seconds": round(seconds, 4),
-        "peak_mb": round((peak_bytes(on) - before) / 1e6, 1),
+        "peak_mb": round((most_bytes(on) - before) / 1e6, 1),
     }
 
 
@@ -114,15 +112,12 @@ def epoch(loss: str, rows: int, classes: int, runs: int, on: str) -> Callable[[]
     return work
 
 
-def peak_bytes(on: str) -> int:
-    """Read the most memory that this process has held."""
-    if on == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def most_bytes(on: str) -> int:
+    """Read the most memory that this process has held, on the device."""
+    return torch.cuda.max_memory_allocated() if on == "cuda" else peak_bytes()
 
 
-def plot(cells: list[Cell], path: Path) -> None:
+def plot(cells: list[Cell], path: Path, shrink: int) -> None:
     """Draw seconds and memory over the size, with both axes logarithmic."""
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "dml"
@@ -137,7 +132,9 @@ def plot(cells: list[Cell], path: Path) -> None:
         axis.loglog(sizes, [cell["peak_mb"] / 1000 for cell in own], "s-", label="memory, GB")
         axis.loglog(sizes, seconds[-1] * sizes / sizes[-1], "k:", label="linear")
         axis.set_xlabel(kind)
-        axis.set_title(FIXED[kind], fontsize=9)
+        rows = f"{ROWS.get(kind, 0) // shrink:,} rows"
+        fixed = {"rows": "1 run", "runs": f"{rows} each", "classes": f"{rows}, 1 run"}
+        axis.set_title(fixed[kind], fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None})
@@ -158,11 +155,10 @@ def table(cells: list[Cell]) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--largest", type=int, default=1_000_000, help="leave out larger points")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/growth.json"))
+    parser = parser_of("growth", __doc__)
+    parser.add_argument("--points", type=int, default=4, help="only so many of each line")
+    parser.add_argument("--shrink", type=int, default=1, help="divide all rows and classes by this")
+    add_machine(parser)
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)  # kind, size
     return parser.parse_args()
 

@@ -15,13 +15,13 @@ writes benchmarks/results/noise_detection.json: command, versions, hardware, eve
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
+from _report import head, parser_of, write
 from numpy.typing import NDArray
 
 from cache import FeatureStore
@@ -32,7 +32,6 @@ from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
 from pipeline.program import heads
-from pipeline.runs import provenance
 from pipeline.selection._state import drop_lowest
 from pipeline.training.protocol import Split, split
 
@@ -85,17 +84,14 @@ def main() -> None:
             cells.append({"score": name, **score._asdict(), "rate": rate, **summary(found)})
             print(f"{name}, {rate}: AUC {show(cells[-1]['auc'])}", file=sys.stderr)
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": command(),
+        **head(__doc__),
         "store": {name: value for name, value in store.describe().items() if name != "path"},
         "protocol": roles.protocol,
         "rows": len(raw),
         "seeds": list(range(arguments.seeds)),
-        "environment": provenance.environment(torch.device("cpu")),
         "cells": cells,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, report)
     print(table(cells))
 
 
@@ -153,19 +149,11 @@ def show(figure: Figure) -> str:
     return f"{figure['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
 
-def command() -> str:
-    """Repeat the call, with paths reduced to file names."""
-    given = [Path(part).name if "/" in part else part for part in sys.argv[1:]]
-    return " ".join(["uv run python benchmarks/noise_detection.py", *given])
-
-
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("noise_detection", __doc__)
     parser.add_argument("--store", type=Path, default=Path("features.zarr"))
     parser.add_argument("--seeds", type=int, default=3)
-    out = Path("benchmarks/results/noise_detection.json")
-    parser.add_argument("--out", type=Path, default=out)
     return parser.parse_args()
 
 

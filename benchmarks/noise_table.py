@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _report import head, parser_of, write
 
 from cache import FeatureStore
 from cache.errors import InputError
@@ -37,7 +38,6 @@ from pipeline.evaluate import embedded, normalized, search
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
 from pipeline.program.heads import embed
-from pipeline.runs import provenance
 from pipeline.training.learn import learn
 from pipeline.training.protocol import Split, split
 
@@ -55,16 +55,13 @@ def main() -> None:
     untrained = retrieval(raw, roles, normalized)
     store = FeatureStore.open(arguments.store).describe()
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": " ".join(["uv run python benchmarks/noise_table.py", *words()]),
+        **head(__doc__),
         "store": {name: value for name, value in store.items() if name != "path"},
         "protocol": roles.protocol,
         "seeds": arguments.seeds,
         "epochs": arguments.epochs,
-        "environment": provenance.environment(torch.device("cpu")),
         "untrained": untrained,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cells = finished_cells(arguments.out, report)
     revision = report["environment"]["git"]
     for method in arguments.methods.split(",") if arguments.methods else every_method():
@@ -83,8 +80,7 @@ def main() -> None:
             print(
                 f"{method} {rate}: {show(cell['recall@1'])} ({cell['seconds']} s)", file=sys.stderr
             )
-            text = json.dumps({**report, "cells": cells}, indent=1)
-            arguments.out.write_text(text + "\n", encoding="utf-8")
+            write(arguments.out, {**report, "cells": cells})
     print(table(untrained, cells))
 
 
@@ -157,23 +153,13 @@ def table(untrained: dict[str, float], cells: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def words() -> list[str]:
-    """Say what was typed, paths by their last part, without the place of the result."""
-    typed = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    if "--out" in typed:
-        at = typed.index("--out")
-        typed[at : at + 2] = []
-    return typed
-
-
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("noise_table", __doc__)
     parser.add_argument("--store", type=Path, default=Path("features.zarr"))
     parser.add_argument("--methods", help="separated by commas; default: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=asdict(Settings())["epochs"])
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/noise_table.json"))
     return parser.parse_args()
 
 

@@ -15,8 +15,6 @@ what they take says nothing of the full size.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,13 +22,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from _report import add_machine, add_sizes, head, parser_of, write
 
 from cache import FeatureStore, Fingerprint, StoreWriter
 from cache.fingerprint import rows_digest
 from pipeline.ablate import ablate
 from pipeline.choices.grid import plan
 from pipeline.choices.settings import Settings
-from pipeline.runs import provenance
 
 METHODS = (
     *("contrastive", "memory-contrastive", "multi-similarity", "hierarchical-triplet"),
@@ -73,16 +71,13 @@ def main() -> None:
             seconds[method] = round(time.perf_counter() - begun, 1)
             recall[method] = [row["recall@1"] for row in found.rows]
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python " + " ".join(sys.argv),
+        **head(__doc__, arguments.device),
         "sizes": {name: getattr(arguments, name) for name in (*DEFAULTS, "threads", "device")},
-        "environment": provenance.environment(torch.device(arguments.device)),
         "seconds": round(sum(seconds.values()), 1),
         "seconds_of_method": seconds,
         "recall@1": recall,  # of the untrained features, then of every run
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write(arguments.out, report)
     print(table(seconds, arguments))
 
 
@@ -127,13 +122,10 @@ def table(seconds: dict[str, float], arguments: argparse.Namespace) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    for name, (default, meaning) in DEFAULTS.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=meaning)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser = parser_of("paper_table", __doc__)
+    add_sizes(parser, DEFAULTS)
+    add_machine(parser)
     parser.add_argument("--folder", type=Path, help="where the store is made; default: temporary")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paper_table.json"))
     return parser.parse_args()
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -31,6 +30,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from _process import in_own_process, peak_bytes
+from _report import add_machine, add_sizes, head, parser_of, write
 from torch import Tensor
 
 from pipeline.choices import catalogue
@@ -41,7 +42,6 @@ from pipeline.program.alone import Walk
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program
 from pipeline.program.method import Method
-from pipeline.runs import provenance
 from pipeline.selection import none
 
 WARM_UP = 5  # steps that are not timed
@@ -69,24 +69,22 @@ def main() -> None:
         print(json.dumps(measure(*arguments.cell, arguments)))
         return
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": "uv run python " + " ".join(sys.argv),
+        **head(__doc__, arguments.device),
         "sizes": {name: getattr(arguments, name) for name in (*DEFAULTS, "threads", "device")},
-        "environment": provenance.environment(torch.device(arguments.device)),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cells = finished_cells(arguments.out, report)
     failed: list[str] = []
     for name, selection in chosen(arguments.methods):
         if any((cell["method"], cell["selection"]) == (name, selection) for cell in cells):
             continue
-        if (cell := in_own_process(name, selection)) is None:
+        try:
+            cell = in_own_process("--cell", name, selection)
+        except subprocess.CalledProcessError:
             failed.append(f"{name} + {selection}")
             continue
         cells.append(cell)
         print(f"{name} + {selection}: {cell['step_ms'][1]} ms a step", file=sys.stderr)
-        text = json.dumps({**report, "cells": cells}, indent=1)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        write(arguments.out, {**report, "cells": cells})
     print(table(cells, report["sizes"]))
     if failed:
         sys.exit(f"not measured, see the errors above: {', '.join(failed)}")
@@ -111,13 +109,6 @@ def finished_cells(path: Path, report: Cell) -> list[Cell]:
     ours, theirs = report["environment"], earlier["environment"]
     is_same = all(ours[name] == theirs[name] for name in ("hardware", "python", "versions"))
     return list(earlier["cells"]) if is_same and earlier["sizes"] == report["sizes"] else []
-
-
-def in_own_process(name: str, selection: str) -> Cell | None:
-    """Measure one method in a process whose peak memory is its own; None if that fails."""
-    command = [sys.executable, *sys.argv, "--cell", name, selection]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    return None if answer.returncode else dict(json.loads(answer.stdout))
 
 
 def measure(name: str, selection: str, arguments: argparse.Namespace) -> Cell:
@@ -248,8 +239,7 @@ class Peak:
     def _bytes(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_bytes()
 
 
 def table(cells: list[Cell], sizes: Cell) -> str:
@@ -283,13 +273,10 @@ def table(cells: list[Cell], sizes: Cell) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of("step_cost", __doc__)
     parser.add_argument("--methods", help="losses and recipes, separated by commas; default: all")
-    for name, (default, meaning) in DEFAULTS.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=meaning)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step_cost.json"))
+    add_sizes(parser, DEFAULTS)
+    add_machine(parser)
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)  # method, selection
     return parser.parse_args()
 

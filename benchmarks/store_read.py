@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,18 +31,19 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
-import torch
 import zarr
+from _process import in_own_process
+from _report import head, parser_of, write
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from cache import FeatureStore, Fingerprint, StoreWriter
-from pipeline.runs import provenance
 
 BASE = "raw file"
 SLOW = ("HDF5, gzip", "zstd store", "zarr-python, zstd")
 ROUNDS_OF_SLOW = 3
 BOUND = 1.3
+FULL = 1.0  # gigabytes; opening the store prevails over reading it where there is less
 CHUNK = 512  # rows
 SHARES = (64, 8)  # one row in so many is taken
 Values = NDArray[np.float16]
@@ -62,24 +62,21 @@ def main() -> None:
         known = cases(Path(folder), arguments.device)
         slow = measure({case: known[case] for case in (BASE, *SLOW)}, ROUNDS_OF_SLOW)
         fast = measure({case: known[case] for case in known if case not in SLOW}, arguments.rounds)
-        peaks = {case: in_a_process(case, folder, arguments.device) for case in known}
+        peaks = {case: in_own_process("--case", case, "--folder", folder) for case in known}
         sizes = {path.name: size_on_disk(path) for path in Path(folder).iterdir()}
     found = {
         case: summary(case, slow if case in SLOW else fast, shape) | {"peak_bytes": peak}
         for case, peak in peaks.items()
     }
     report = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "command": " ".join(["uv run python", *sys.argv]),
+        **head(__doc__, arguments.device),
         "sizes": {"rows": shape[0], "features": shape[1], "chunk_rows": CHUNK, "bytes": sizes},
-        "environment": provenance.environment(torch.device(arguments.device)),
         "peers": {"h5py": h5py.__version__, "zarr": zarr.__version__},
         "cases": found,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, report)
     print(table(found))
-    if found["store"]["ratio"] > BOUND:
+    if arguments.gigabytes >= FULL and found["store"]["ratio"] > BOUND:
         sys.exit(f"more than {BOUND} x the raw file")
 
 
@@ -166,8 +163,11 @@ def cases(folder: Path, device: str) -> dict[str, Callable[[], None]]:
             pass
 
     def to_device(read: Callable[[], Values]) -> None:
-        torch.from_numpy(read()).to(device)
+        values = read()
         if device == "cuda":
+            import torch  # not on top: most processes only measure memory, and start faster without
+
+            torch.from_numpy(values).to(device)
             torch.cuda.synchronize()
 
     reads: dict[str, Callable[[], Any]] = {
@@ -217,15 +217,6 @@ def measure(known: dict[str, Callable[[], None]], rounds: int) -> dict[str, list
             known[case]()
             seconds[case].append(time.perf_counter() - begun)
     return seconds
-
-
-def in_a_process(case: str, folder: str, device: str) -> int | None:
-    """Measure the peak memory of one case in a process of its own, in bytes."""
-    words = ["--case", case, "--folder", folder, "--device", device]
-    done = subprocess.run(
-        [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return None if (peak := json.loads(done.stdout)) is None else int(peak)
 
 
 def peak_of(case: str, known: dict[str, Callable[[], None]]) -> int | None:
@@ -285,13 +276,12 @@ def table(found: dict[str, Cell]) -> str:
 
 def parse() -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="of 2**30 bytes")
+    parser = parser_of("store_read", __doc__)
+    parser.add_argument("--gigabytes", type=float, default=FULL, help="of 2**30 bytes")
     parser.add_argument("--features", type=int, default=2048, help="F")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/store_read.json"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -68,6 +68,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path("result.json").resolve()
     quick = [*QUICKLY[Path(words[3]).stem], "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [*words[3:], *quick])
+    monkeypatch.syspath_prepend((ROOT / words[3]).parent)  # as Python does for a script
     runpy.run_path(str(ROOT / words[3]), run_name="__main__")
     assert out.stat().st_size > 0
     out.unlink()

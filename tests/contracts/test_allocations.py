@@ -17,30 +17,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from pipeline.choices.assembly import method_of
-from pipeline.choices.recipes import RECIPES
-from pipeline.choices.settings import Settings
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program, Way
-from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 
-from .examples import LOSSES, REQUIRED, SELECTIONS, generator
+from .examples import generator
+from .methods import every_method, method
 
 ROWS, CLASSES, FEATURES, DIM, BATCH = 600, 500, 8, 4, 16  # N, C, F, D, B
 SCHEDULE = Schedule(epochs=4, dim=DIM, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
-FAST = {"confidence": {"select.hidden": 16, "select.epochs": 1}}  # a smaller module
-METHODS = {
-    **{entry.name: {"loss": entry.name, "selection": "none"} for entry in LOSSES},
-    **{f"recipe-{name}": {"loss": name} for name, each in RECIPES.items() if each.loss},
-    **{
-        f"select-{entry.name}": {"loss": "normalized-softmax", "selection": entry.name}
-        for entry in SELECTIONS
-    },
-    "queue": {"loss": "memory-contrastive", "bank": "queue"},
-}
-every_method = pytest.mark.parametrize("name", METHODS)
 
 
 class Largest(TorchDispatchMode):
@@ -78,23 +64,12 @@ def storage_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-@cache
-def chosen(name: str) -> Method:
-    settings = Settings(**METHODS[name], batch_size=BATCH)
-    selection = settings.recipe.selection
-    (entry,) = (each for each in SELECTIONS if each.name == selection)
-    options = {
-        f"select.{key}": REQUIRED[key] for key, each in entry.options.items() if each.is_required
-    }
-    return method_of(settings.replaced(options=options | FAST.get(selection, {})))
-
-
 def started(name: str, times: int) -> tuple[Tensor, Learner]:
     """Features and a run with `times` the rows and classes, whose epoch has begun."""
     rows, classes = times * ROWS, times * CLASSES
     features = torch.randn(rows, FEATURES, generator=generator(0))
     labels = torch.arange(rows) % classes
-    learner = begin(features, Task(labels, classes, chosen(name), SCHEDULE, Seeds.of(0)))
+    learner = begin(features, Task(labels, classes, method(name, BATCH), SCHEDULE, Seeds.of(0)))
     learner.look(features)
     return features, learner
 

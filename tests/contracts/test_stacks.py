@@ -16,10 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.choices.assembly import method_of
 from pipeline.choices.catalogue import Entry
-from pipeline.choices.recipes import RECIPES
-from pipeline.choices.settings import Settings
 from pipeline.program import together, trees
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program
@@ -28,21 +25,10 @@ from pipeline.program.sampling import ABSENT
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 
-from .examples import LOSSES, REQUIRED, SELECTIONS, generator
+from .examples import LOSSES, SELECTIONS
+from .methods import CLASSES, clouds, every_method, method
 
-ROWS, FEATURES, CLASSES = 96, 10, 6
 SCHEDULE = Schedule(epochs=2, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
-FAST = {"confidence": {"select.hidden": 16, "select.epochs": 1}}  # a smaller module
-METHODS = {
-    **{entry.name: {"loss": entry.name, "selection": "none"} for entry in LOSSES},
-    **{f"recipe-{name}": {"loss": name} for name, each in RECIPES.items() if each.loss},
-    **{
-        f"select-{entry.name}": {"loss": "normalized-softmax", "selection": entry.name}
-        for entry in SELECTIONS
-    },
-    "queue": {"loss": "memory-contrastive", "bank": "queue"},
-}
-every_method = pytest.mark.parametrize("name", METHODS)
 # Operations whose result's shape or value the host has to wait for.
 WAITING = {
     *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"),
@@ -67,26 +53,6 @@ class Questions(TorchDispatchMode):
         if func.overloadpacket.__name__ in WAITING:
             self.asked.append(str(func))
         return func(*args, **(kwargs or {}))
-
-
-def method(name: str) -> Method:
-    settings = Settings(**METHODS[name], batch_size=24)
-    selection = settings.recipe.selection
-    (entry,) = (each for each in SELECTIONS if each.name == selection)
-    options = {
-        f"select.{key}": REQUIRED[key] for key, each in entry.options.items() if each.is_required
-    }
-    return method_of(settings.replaced(options=options | FAST.get(selection, {})).check())
-
-
-def clouds() -> tuple[Tensor, Tensor]:
-    """Features (N, F) and the labels (R, N) of two runs, a third of them wrong."""
-    labels = torch.arange(ROWS) % CLASSES
-    features = torch.randn(CLASSES, FEATURES, generator=generator(0))[labels]
-    features = features + 0.7 * torch.randn(ROWS, FEATURES, generator=generator(1))
-    other = torch.randint(CLASSES, (2, ROWS), generator=generator(2))
-    is_wrong = torch.rand(2, ROWS, generator=generator(3)) < 1 / 3
-    return features, torch.where(is_wrong, other, labels)
 
 
 def begun(methods: list[Method]) -> tuple[Tensor, list[Learner]]:
