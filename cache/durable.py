@@ -23,7 +23,7 @@ _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
+def writing_to(path: object) -> Iterator[None]:
     """Turn the system's refusals to write below `path` into errors with a next step.
 
     Raises:
@@ -72,7 +72,25 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(place))
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def make_folders(folder: Path) -> None:
+    """Make a folder with those above it, durably."""
+    if not folder.is_dir():
+        make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def append_to_file(path: Path, content: bytes, *, at: int) -> None:
+    """Write at a place in a file, cut off what was there, and wait until it is on the disk."""
+    with open(path, "r+b") as file:
+        file.truncate(at)
+        file.seek(at)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Give a file new content in one step: a reader sees the old or the new, never a mixture."""
     part = path.with_name(f".{path.name}.part")
     try:

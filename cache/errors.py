@@ -46,3 +46,7 @@ class StoreBusyError(DmlError, OSError):
 
 class DiskFullError(DmlError, OSError):
     """No room (or no quota) is left for the store; what was finished is kept."""
+
+
+class UnreachableError(DmlError, OSError):
+    """Something at a URL cannot be read or written: the network, the credentials, their rights."""

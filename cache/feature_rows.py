@@ -6,16 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.array import FeatureArray, bad_chunk
 from cache.errors import InputError
 from cache.layout import Header
-from cache.ledger import Ledger
+from cache.place import Place
+from cache.stored import StoredFeatures
 
 _READERS = 4  # chunks on their way at once; on two cores more did not read faster
 _AHEAD = 2 * _READERS  # chunks that wait for a reader or to be taken
@@ -29,7 +28,7 @@ def _quiet(done: int, total: int) -> None:
 
 
 class FeatureRows:
-    """The features (N, F) of all readable rows of a complete store, in manifest order.
+    """The features (N, F) of all readable rows of a complete store, in the store's order.
 
     Row i is row i of what `FeatureStore.read` returns. A chunk that is read whole is compared
     with its checksum; rows that `take` reads alone are not. Safe to use from several threads;
@@ -41,21 +40,24 @@ class FeatureRows:
         dtype: of the values.
     """
 
-    def __init__(self, store: Path, header: Header, ledger: Ledger, *, verify: bool) -> None:
+    def __init__(
+        self, store: Place, header: Header, features: StoredFeatures, gaps: Iterable[int]
+    ) -> None:
         """Take the parts of a complete store; `FeatureStore.on_disk` does.
 
-        Raises:
-            StoreCorruptError: the array is missing or damaged.
+        Args:
+            store: where it is.
+            header: of the store.
+            features: those of one name.
+            gaps: rows of the arrays that are not to be seen, ascending.
         """
-        gaps = np.array(list(ledger.unreadable()), np.int64)  # manifest rows without a feature
-        self.num_rows = header.num_rows - len(gaps)
+        self._gaps = np.array(list(gaps), np.int64)
+        self.num_rows = header.num_rows - len(self._gaps)
         self.num_features = header.fingerprint.num_features
-        self.dtype = np.dtype(header.fingerprint.dtype)
-        self._array = FeatureArray(store, header, mode="r")
-        self._gaps = gaps
-        self._readable_before_gap = gaps - np.arange(len(gaps))
-        self._store, self._header, self._ledger = store, header, ledger
-        self._verify = verify
+        self.dtype = features.dtype
+        self._features = features
+        self._readable_before_gap = self._gaps - np.arange(len(self._gaps))
+        self._store, self._header = store, header
 
     def read_into(
         self,
@@ -67,7 +69,7 @@ class FeatureRows:
         """Fill an array with the rows from `start` on, by several threads, without a second copy.
 
         Args:
-            values: (n, F) in the store's dtype, writable and C-contiguous, in whatever memory.
+            values: (n, F) in this `dtype`, writable and C-contiguous, in whatever memory.
             start: row that comes first, at least 0; there have to be n rows from it on.
             progress: called with (rows done, n).
 
@@ -121,7 +123,7 @@ class FeatureRows:
 
         Args:
             rows: (n,) row numbers, each in [0, N), strictly ascending.
-            out: (n, F) in the store's dtype, writable and C-contiguous: filled and returned.
+            out: (n, F) in this `dtype`, writable and C-contiguous: filled and returned.
 
         Raises:
             InputError: rows are out of range or not ascending, or `out` has another form.
@@ -146,8 +148,8 @@ class FeatureRows:
     def _pick(self, number: int, rows: NDArray[np.int64], values: NDArray[np.floating]) -> None:
         """Fill `values` (n, F) with manifest rows (n,) that lie in one chunk."""
         at = rows - self._header.chunk(number).start
-        if self._array.is_worth_reading_some(at):
-            self._array.read_some(number, at, values)
+        if self._features.is_worth_reading_some(at):
+            self._features.read_some(number, at, values)
             return
         whole = self._read(number, self._empty(number))
         np.take(whole, at, axis=0, out=values, mode="clip")  # other modes make a copy of `out`
@@ -161,9 +163,7 @@ class FeatureRows:
 
     def _read(self, number: int, values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Fill `values` (rows of the chunk, F), readable or not, and check them."""
-        self._array.read(number, values)
-        if self._verify and not self._ledger.chunks[number].holds(values):
-            raise bad_chunk(self._store, number, "has changed since it was written")
+        self._features.read(number, values)
         return values
 
     def _empty(self, number: int) -> NDArray[np.floating]:

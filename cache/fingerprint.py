@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,10 @@ from cache.errors import InputError
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
-FEATURE_DTYPES = ("float16", "float32")
+FEATURE_DTYPES = ("float16", "float32", "bfloat16", "int8")
+# Fields that came later: where they have these values they are not written, so that what was made
+# before keeps its digest.
+_LATER: Mapping[str, JSON] = {"views": 0, "augmentation": {}, "code": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +29,15 @@ class Fingerprint:
         backbone: name of the network, as given to `--backbone`.
         weights_sha256: hex sha256 of the content of the weights.
         transform: how a picture becomes the network's input; JSON values only.
-        pool: how the last feature map becomes one vector.
-        dtype: number format of the stored features, "float16" or "float32".
-        num_features: length F of one feature vector.
+        pool: how the last feature map becomes one vector; several ways with commas between them.
+        dtype: number format of the stored features, one of `FEATURE_DTYPES`.
+        num_features: length F of one feature vector, whatever the pool.
         precision: number format of the network's arithmetic, "float32" or "bfloat16".
         rows_digest: `rows_digest` of all manifest rows.
         versions: version of each library that takes part.
+        views: number V of augmented pictures of each image beside the plain one.
+        augmentation: how they are made; JSON values only, empty without views.
+        code: revision of the code that turns images into features.
     """
 
     backbone: str
@@ -43,6 +49,9 @@ class Fingerprint:
     precision: str
     rows_digest: str
     versions: Mapping[str, str]
+    views: int = 0
+    augmentation: Mapping[str, JSON] = field(default_factory=dict)
+    code: int = 1
 
     def __post_init__(self) -> None:
         """Bring the mappings into the form they have after a trip through JSON.
@@ -58,12 +67,32 @@ class Fingerprint:
         if self.num_features < 1:
             raise InputError(f"num_features is {self.num_features}, expected at least 1")
         # Tuples become lists here, so that a fingerprint equals itself read back from disk.
-        object.__setattr__(self, "transform", json.loads(json.dumps(dict(self.transform))))
+        for name in ("transform", "augmentation"):
+            object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
         object.__setattr__(self, "versions", dict(self.versions))
 
     def to_json(self) -> dict[str, JSON]:
         """Return the facts as plain JSON values."""
-        return asdict(self)
+        facts: dict[str, JSON] = asdict(self)
+        return {
+            name: value
+            for name, value in facts.items()
+            if name not in _LATER or value != _LATER[name]
+        }
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The ways of pooling, one by one."""
+        return tuple(self.pool.split(","))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the feature vectors that each image has, the default first.
+
+        A pool by itself is of the plain picture, `POOL@2` of its second augmented view.
+        """
+        views = ["", *(f"@{view}" for view in range(1, self.views + 1))]
+        return tuple(f"{pool}{view}" for view in views for pool in self.pools)
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Fingerprint:
@@ -72,7 +101,8 @@ class Fingerprint:
         Raises:
             KeyError: a field is missing.
         """
-        return cls(**{field.name: facts[field.name] for field in fields(cls)})
+        known = {**_LATER, **facts}
+        return cls(**{each.name: known[each.name] for each in fields(cls)})
 
     def digest(self) -> str:
         """Return the hex sha256 of all facts; equal fingerprints have equal digests."""
@@ -84,7 +114,7 @@ class Fingerprint:
 
         Of two mappings only the entries that differ are given.
         """
-        ours, theirs = self.to_json(), other.to_json()
+        ours, theirs = asdict(self), asdict(other)
         return [
             (name, *_differing_part(ours[name], theirs[name]))
             for name in ours

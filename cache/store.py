@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.errors import StoreIncompleteError, StoreMismatchError
+from cache.errors import InputError, StoreCorruptError, StoreIncompleteError, StoreMismatchError
 from cache.feature_rows import FeatureRows
 from cache.fingerprint import JSON, Fingerprint
-from cache.layout import Header
+from cache.layout import IMAGES, Header
 from cache.ledger import Ledger
-from cache.rows import load_rows
+from cache.place import Place, place_of
+from cache.rows import BYTES, live_rows, load_rows, removed_rows
+from cache.stored import StoredFeatures, read_chunk
 
 _LISTED = 20  # unreadable rows that `describe` names
 
@@ -28,8 +30,8 @@ class Features(NamedTuple):
     """The features of all readable rows.
 
     Attributes:
-        values: (N, F) in the store's dtype, in manifest order.
-        rows: the same N rows as a table of strings.
+        values: (N, F) floats, in the store's order.
+        rows: the same N rows as a table of texts.
         manifest: digest of the manifest's ids and file sizes, of readable rows and others.
     """
 
@@ -42,51 +44,88 @@ class FeatureStore:
     """The features of one manifest, as far as they were finished when the store was opened.
 
     Attributes:
-        path: absolute path of the store.
+        place: where it lies.
+        path: the same as an absolute path or a URL.
         fingerprint: the facts that made the features.
-        root: folder that the paths of the rows are relative to.
-        rows: table of all manifest rows: id, path, label and, where given, split, superlabel
-            and true_label, all of them strings.
-        num_rows: number of manifest rows, readable or not.
+        root: folder or URL that the paths of the rows are relative to.
+        table: table of all rows of the arrays (see `cache.rows`), removed ones too.
+        rows: the rows of the manifest: id, path, label and, where given, split, superlabel and
+            true_label, all of them texts.
+        num_rows: number of rows of the manifest, readable or not.
+        features: which of the `feature_names` `read` and `on_disk` give.
+        feature_names: names of the feature vectors that each image has.
         num_features: length F of one feature vector.
         chunk_rows: rows in each chunk; the last chunk may have fewer.
         num_chunks: number of chunks that hold all rows.
         finished_chunks: number of chunks whose features are there.
         is_complete: whether all chunks are finished.
-        unreadable: manifest row -> why it has no feature, in manifest order.
+        unreadable: row of `table` -> why it has no feature, ascending; not of removed rows.
         header: the parts of the above that are fixed when a store is made.
         ledger: the finished chunks.
     """
 
-    def __init__(self, path: Path, header: Header, rows: pa.Table, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        place: Place,
+        header: Header,
+        table: pa.Table,
+        ledger: Ledger,
+        *,
+        features: str | None = None,
+    ) -> None:
         """Take the parts of a store; `open` reads them."""
-        self.path = path
+        self.place = place
+        self.path = place.path
         self.fingerprint = header.fingerprint
         self.root = header.root
-        self.rows = rows
-        self.num_rows = header.num_rows
+        self.table = table
+        self.feature_names = header.fingerprint.feature_names
+        self.features = self._checked(features)
         self.num_features = header.fingerprint.num_features
         self.chunk_rows = header.chunk_rows
         self.num_chunks = header.num_chunks
-        self.finished_chunks = len(ledger.chunks)
+        self.finished_chunks = self.num_chunks - len(ledger.pending(header))
         self.is_complete = self.finished_chunks == self.num_chunks
-        self.unreadable = ledger.unreadable()
+        live = live_rows(table)
+        self.rows = live.drop_columns(BYTES) if BYTES in live.column_names else live
+        self.num_rows = live.num_rows
+        removed = removed_rows(table)
+        unreadable, gone = ledger.unreadable(), set(removed)
+        self.unreadable = {row: why for row, why in unreadable.items() if row not in gone}
+        self._gaps = sorted([*removed, *self.unreadable])
         self.header = header
         self.ledger = ledger
 
     @classmethod
-    def open(cls, path: str | Path) -> FeatureStore:
+    def open(cls, path: str | Path, features: str | None = None) -> FeatureStore:
         """Read everything but the features.
+
+        Args:
+            path: of the store; also a URL.
+            features: one of its `feature_names`; None = the first.
 
         Raises:
             StoreNotFoundError: there is nothing at this path.
-            InputError: there is something else than a store.
+            InputError: there is something else than a store, or it has no such features.
             StoreMismatchError: the store has a newer format than this program knows.
             StoreCorruptError: a file of the store is missing or damaged.
         """
-        path = Path(path).resolve()
-        header = Header.load(path)
-        return cls(path, header, load_rows(path, header.num_rows), Ledger.load(path, header))
+        return cls.at(place_of(path), features)
+
+    @classmethod
+    def at(cls, place: Place, features: str | None = None) -> FeatureStore:
+        """Do what `open` does, for a place."""
+        header = Header.load(place)
+        table = load_rows(place, header.num_rows, header.rows)
+        return cls(place, header, table, Ledger.load(place, header), features=features)
+
+    def choose(self, features: str | None) -> FeatureStore:
+        """Return the same store with other features to read; None = the first.
+
+        Raises:
+            InputError: the store has no such features.
+        """
+        return FeatureStore(self.place, self.header, self.table, self.ledger, features=features)
 
     def require(self, expected: Fingerprint, *, any_versions: bool = False) -> None:
         """Refuse a store whose features were made in another way.
@@ -132,29 +171,101 @@ class FeatureStore:
 
         Raises:
             StoreIncompleteError: not all chunks are finished.
-            StoreCorruptError: the array of the features is missing or damaged.
+            StoreCorruptError: an array of the features is missing or damaged.
         """
         if not self.is_complete:
             raise self._incomplete()
-        return FeatureRows(self.path, self.header, self.ledger, verify=verify)
+        stored = StoredFeatures(self.place, self.header, self.ledger, self.features, verify=verify)
+        return FeatureRows(self.place, self.header, stored, self._gaps)
 
     def readable_rows(self) -> pa.Table:
         """Return the rows that have features."""
         if not self.unreadable:
             return self.rows
-        readable = np.ones(self.num_rows, dtype=bool)
-        readable[list(self.unreadable)] = False
-        return self.rows.filter(pa.array(readable))
+        rows = self.table.select(self.rows.column_names)
+        return rows.filter(pa.array(self._is_readable()))
+
+    def images(self) -> NDArray[np.uint8] | None:
+        """Read the hashes of the image files of the readable rows.
+
+        Returns:
+            (N, 40): 32 bytes SHA-256 of the file, 8 bytes difference hash of the picture; None
+            where the store has none.
+
+        Raises:
+            StoreIncompleteError: not all chunks are finished.
+            StoreCorruptError: a chunk is missing or damaged.
+        """
+        if not self.header.has_images:
+            return None
+        if not self.is_complete:
+            raise self._incomplete()
+        chunks = self.ledger.chunks.values()
+        parts = [read_chunk(self.place, self.header, chunk, [IMAGES])[IMAGES] for chunk in chunks]
+        values: NDArray[np.uint8] = np.concatenate(parts)[self._is_readable()].astype(np.uint8)
+        return values
+
+    def verify(
+        self, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[tuple[int, str]]:
+        """Compare every finished chunk, all arrays of it, with its checksum.
+
+        Args:
+            progress: is called with (chunks done, finished chunks).
+
+        Returns:
+            (chunk number, what is wrong with it) of each damaged chunk, ascending.
+        """
+        bad: list[tuple[int, str]] = []
+        chunks = list(self.ledger.chunks.values())
+        for done, chunk in enumerate(chunks, start=1):
+            try:
+                read_chunk(self.place, self.header, chunk)
+            except StoreCorruptError as error:
+                bad.append((chunk.number, str(error).partition(":")[0]))
+            progress(done, len(chunks))
+        return bad
+
+    def content_hash(self) -> str:
+        """Return a hex sha256 of the finished rows and values, however they were written.
+
+        It is taken of the checksums in the ledger; `verify` tells whether they still hold.
+        """
+        digest = hashlib.sha256(self.fingerprint.digest().encode())
+        for name in self.table.column_names:
+            digest.update(json.dumps([name, self.table[name].to_pylist()]).encode())
+        for chunk in self.ledger.chunks.values():
+            unreadable = sorted(chunk.unreadable.items())
+            facts = [chunk.number, chunk.num_rows, chunk.sha256, unreadable]
+            digest.update(json.dumps(facts).encode())
+        return digest.hexdigest()
+
+    def _is_readable(self) -> NDArray[np.bool_]:
+        """Return, for each row of `table`, whether it can be seen and has features."""
+        readable = np.ones(self.header.num_rows, dtype=bool)
+        readable[self._gaps] = False
+        return readable
+
+    def _checked(self, features: str | None) -> str:
+        if features is None:
+            return self.feature_names[0]
+        if features not in self.feature_names:
+            raise InputError(
+                f"{self.place} has no features {features!r}: choose from "
+                f"{', '.join(self.feature_names)}"
+            )
+        return features
 
     def describe(self) -> dict[str, JSON]:
         """Return what `dml info` tells about the store, as plain JSON values."""
-        ids = self.rows["id"]
+        ids = self.table["id"]
         splits = self.rows["split"].to_pylist() if "split" in self.rows.column_names else []
         return {
             "path": str(self.path),
             "backbone": self.fingerprint.backbone,
             "weights_sha256": self.fingerprint.weights_sha256[:12],
             "pool": self.fingerprint.pool,
+            "features": list(self.feature_names),
             "num_features": self.num_features,
             "dtype": self.fingerprint.dtype,
             "precision": self.fingerprint.precision,
@@ -170,7 +281,7 @@ class FeatureStore:
                 {"id": ids[row].as_py(), "reason": reason}
                 for row, reason in islice(self.unreadable.items(), _LISTED)
             ],
-            "bytes": _size_on_disk(self.path),
+            "bytes": self.place.size_on_disk(),
             "versions": dict(self.fingerprint.versions),
             "fingerprint": self.fingerprint.digest(),
         }
@@ -178,15 +289,6 @@ class FeatureStore:
     def _incomplete(self) -> StoreIncompleteError:
         return StoreIncompleteError(
             f"{self.path} is not complete: {self.finished_chunks:,} of {self.num_chunks:,} chunks "
-            f"({self.ledger.num_rows():,} of {self.num_rows:,} rows) are there: run "
+            f"({self.ledger.num_rows():,} of {self.header.num_rows:,} rows) are there: run "
             "`dml extract` again to make the rest"
         )
-
-
-def _size_on_disk(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # a writer may be at work
-                total += os.path.getsize(os.path.join(place, name))
-    return total

@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
-import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.array import FeatureArray, create_array
-from cache.durable import sync_folder, sync_tree, writing_to
-from cache.errors import InputError
+from cache.array import Array
+from cache.durable import writing_to
+from cache.errors import InputError, StoreBusyError, UnreachableError
 from cache.fingerprint import Fingerprint
-from cache.layout import LEDGER, Header
-from cache.ledger import FinishedChunk
-from cache.lock import lock_for_writing
-from cache.rows import checked_rows, count_relabelled, save_rows
+from cache.layout import HEADER, LEDGER, Header
+from cache.ledger import FinishedChunk, LedgerWriter
+from cache.lock import Lock, lock_for_writing
+from cache.place import Place, place_of
+from cache.revision import Changes, bring_up_to_date, forget_damaged, relabel
+from cache.rows import checked_rows, rows_to_bytes
 from cache.store import FeatureStore
-
-_TAKEN = {errno.EEXIST, errno.ENOTEMPTY}
+from cache.stored import ChunkFiles
 
 
 class StoreWriter:
     """The one writer of a store; a context manager that holds the store's lock.
 
     Attributes:
-        path: absolute path of the store.
+        path: of the store, absolute, or its URL.
         num_chunks: number of chunks that hold all rows.
+        num_rows: number of rows of all chunks, removed ones too.
+        rows: table of all these rows, see `cache.rows`.
         pending: numbers of the chunks that still have to be made, ascending.
-        relabelled: number of rows whose label, split, superlabel or true label had changed
-            since the store was made and are now up to date.
+        changes: what was brought up to date in a store that was there.
+        files: writes chunks without noting them; can be sent to other processes.
+        remark: one line on what was unusual about the store's lock, or None.
     """
 
-    def __init__(self, store: FeatureStore, *, lock: IO[str]) -> None:
+    def __init__(self, store: FeatureStore, *, lock: Lock, changes: Changes) -> None:
         """Take an open store and its lock; `create_or_resume` does both."""
+        header, ledger = store.header, store.ledger
         self.path = store.path
-        self.num_chunks = store.num_chunks
-        self.pending = [n for n in range(store.num_chunks) if n not in store.ledger.chunks]
-        self.relabelled = 0
-        self._dtype = store.fingerprint.dtype
-        self._ids = store.rows["id"]
-        self._header = store.header
-        self._ledger = store.ledger
-        self._array = FeatureArray(store.path, store.header, mode="r+")
+        self.num_chunks = header.num_chunks
+        self.num_rows = header.num_rows
+        self.rows = store.table
+        self.pending = ledger.pending(header)
+        self.changes = changes
+        grown = {
+            number: ledger.chunks[number] for number in self.pending if number in ledger.chunks
+        }
+        self.files = ChunkFiles(store.place, header, grown)
+        self.files.check()
+        self._ledger = LedgerWriter(store.place, ledger)
+        self._missing = {number: ledger.missing_rows(header, number) for number in self.pending}
+        self._header = header
         self._lock = lock
+        self.remark = lock.remark
 
     @classmethod
     def create_or_resume(
@@ -60,6 +66,9 @@ class StoreWriter:
         rows: pa.Table,
         root: str | Path,
         chunk_rows: int = 512,
+        images: bool = False,
+        update: bool = False,
+        repair: bool = False,
     ) -> StoreWriter:
         """Make a new store, or take up one that was made with the same facts.
 
@@ -67,12 +76,17 @@ class StoreWriter:
         rows is replaced. Once a store is complete, other versions of the libraries do not count.
 
         Args:
-            path: where the store is or shall be.
+            path: where the store is or shall be; also a URL.
             fingerprint: the facts that make the features; its `rows_digest` stands for the ids
                 and file sizes of `rows`.
-            rows: one row per picture: id, path, label, optional split, superlabel, true_label.
-            root: folder that the paths are relative to.
+            rows: one row per image: id, path, label, optional split, superlabel, true_label and
+                bytes, the size of its file.
+            root: folder or URL that the paths are relative to.
             chunk_rows: rows in each chunk; an existing store keeps its own.
+            images: whether a new store gets hashes of the image files.
+            update: whether an existing store may have other images: new and changed ones become
+                pending, those that are not in `rows` are removed.
+            repair: whether finished chunks are checked; damaged ones become pending again.
 
         Raises:
             InputError: the rows or chunk_rows cannot be used, there is something else than a
@@ -82,121 +96,95 @@ class StoreWriter:
             StoreCorruptError: a file of the store is missing or damaged.
             DiskFullError: there is no room.
         """
-        path = Path(path).resolve()
+        place = place_of(path)
         rows = checked_rows(rows)
         if chunk_rows < 1:
             raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
-        with writing_to(path):
-            if _is_free(path):
-                _create(path, Header(fingerprint, str(root), rows.num_rows, chunk_rows), rows)
-            Header.load(path)  # refuses what is not a store before the lock's file is made in it
-            lock = lock_for_writing(path)
+        with writing_to(place):
+            if place.is_free():
+                header = Header(fingerprint, str(root), rows.num_rows, chunk_rows, images)
+                place.create(_first_files(place, header, rows))
+            Header.load(place)  # refuses what is not a store before the lock's file is made in it
+            lock = lock_for_writing(place)
             try:
-                store = FeatureStore.open(path)
+                store, changes = FeatureStore.at(place), Changes()
+                if update:
+                    store, changes = bring_up_to_date(store, fingerprint, rows)
                 store.require(fingerprint, any_versions=store.is_complete)
-                writer = cls(store, lock=lock)
-                writer.relabelled = _update_rows(store, rows, str(root))
-                return writer
+                changes = changes._replace(
+                    relabelled=relabel(store, rows, str(root)),
+                    damaged=forget_damaged(store) if repair else 0,
+                )
+                return cls(FeatureStore.at(place), lock=lock, changes=changes)
             except BaseException:
                 lock.close()
                 raise
 
     def chunk(self, number: int) -> range:
-        """Return the manifest rows of a chunk."""
-        return self._header.chunk(number)
+        """Return the rows of a pending chunk that are still to be made."""
+        return self._missing[number]
 
     def write(
-        self, number: int, values: NDArray[np.floating], unreadable: Mapping[int, str]
+        self,
+        number: int,
+        values: NDArray[np.floating],
+        unreadable: Mapping[int, str],
+        images: NDArray[np.uint8] | None = None,
     ) -> None:
-        """Store a pending chunk; on return it is on the disk, and no longer pending.
+        """Store a pending chunk; on return it is durable, and no longer pending.
 
         Args:
             number: which chunk.
-            values: (rows of the chunk, F) floats; those of unreadable rows do not matter.
-            unreadable: manifest row of this chunk -> why there is no feature for it.
+            values: (n, F) or (n, A, F) floats for the n rows that were missing; see `ChunkFiles`.
+            unreadable: row -> why there is no feature for it.
+            images: (n, 40) hashes of the image files, if the store has them.
 
         Raises:
             InputError: the chunk is not pending, the shape is wrong, a value is not finite in
                 the store's dtype, or an unreadable row is not of this chunk.
             DiskFullError: there is no room; the chunk stays pending.
         """
-        if number not in self.pending:
-            raise InputError(
-                f"chunk {number} is not one of the {len(self.pending)} that are pending"
-            )
-        stored = self._as_stored(self.chunk(number), values, unreadable)
-        finished = FinishedChunk.of(number, stored, unreadable)
-        with writing_to(self.path):
-            self._array.write(number, stored)
-            self._ledger.append(finished)
-        self.pending.remove(number)
+        self._refuse_unless_pending(number)
+        self._lock.check()
+        self.note(self.files.write(number, values, unreadable, images))
+
+    def note(self, chunk: FinishedChunk) -> None:
+        """Enter a pending chunk, which `files` has written, into the ledger."""
+        self._refuse_unless_pending(chunk.number)
+        self._lock.check()
+        with writing_to(self.files.store):
+            self._ledger.append(chunk)
+        self.pending.remove(chunk.number)
 
     def close(self) -> None:
         """Give the lock back; what was written stays."""
-        self._lock.close()
+        try:
+            self._lock.check()  # another holder's ledger is not ours to join
+            self._ledger.close()
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> StoreWriter:
         """Return the writer itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Give the lock back."""
-        self.close()
+        if isinstance(error, UnreachableError | StoreBusyError):  # no use in trying to write more
+            self._lock.close()
+        else:
+            self.close()
 
-    def _as_stored(
-        self, rows: range, values: NDArray[np.floating], unreadable: Mapping[int, str]
-    ) -> NDArray[np.floating]:
-        expected = (len(rows), self._header.fingerprint.num_features)
-        if values.shape != expected:
-            raise InputError(f"the chunk's values have shape {values.shape}, expected {expected}")
-        if strangers := [row for row in unreadable if row not in rows]:
-            raise InputError(f"the unreadable row {strangers[0]} is not in the chunk's {rows}")
-        with np.errstate(all="ignore"):  # what does not fit becomes infinite and is refused below
-            stored = values.astype(self._dtype)
-        left_out = [row - rows.start for row in unreadable]
-        stored[left_out] = 0
-        finite = np.isfinite(stored).all(axis=1)
-        if not finite.all():
-            row_id = self._ids[rows.start + int(np.argmin(finite))].as_py()
+    def _refuse_unless_pending(self, number: int) -> None:
+        if number not in self.pending:
             raise InputError(
-                f"the features of {row_id!r} are not finite numbers in {self._dtype}: try "
-                "--dtype float32 with another --store, or leave this picture out"
+                f"chunk {number} is not one of the {len(self.pending)} that are pending"
             )
-        stored[left_out] = np.nan
-        return stored
 
 
-def _is_free(path: Path) -> bool:
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
-def _create(path: Path, header: Header, rows: pa.Table) -> None:
-    """Make an empty store beside its place and move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.mkdir()
-        header.save(part)
-        save_rows(part, rows)
-        create_array(part, header)
-        (part / LEDGER).touch()
-        sync_tree(part)
-        part.rename(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            raise
-        # Another process was faster: its store is the one to take up.
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _update_rows(store: FeatureStore, rows: pa.Table, root: str) -> int:
-    """Bring labels, splits and root up to date; return how many rows were relabelled."""
-    if not rows["id"].equals(store.rows["id"]):
-        raise InputError("the ids of the rows are not those that `rows_digest` was taken of")
-    if root != store.root:
-        replace(store.header, root=root).save(store.path)
-    if not rows.equals(store.rows):
-        save_rows(store.path, rows)
-    return count_relabelled(store.rows, rows)
+def _first_files(place: Place, header: Header, rows: pa.Table) -> dict[str, bytes]:
+    """Return the files of a store without chunks; the header comes last and makes it one."""
+    files: dict[str, bytes] = {}
+    for spec in header.arrays:
+        files |= Array(place, spec, header).metadata()
+    return files | {header.rows: rows_to_bytes(rows), LEDGER: b"", HEADER: header.to_bytes()}

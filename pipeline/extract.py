@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cache.errors import InputError
 from cache.fingerprint import Fingerprint, rows_digest
+from cache.revision import Changes
 from cache.store import FeatureStore
+from cache.urls import Location
 from cache.writer import StoreWriter
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
-from pipeline.extraction import containers
-from pipeline.extraction.embed import embed_files, pick_device, precision_of
-from pipeline.extraction.overlap import Batch
+from pipeline.datasets.sizes import file_sizes
+from pipeline.extraction.job import REVISION, Job
+from pipeline.extraction.machines import Machines, machines
+from pipeline.extraction.views import Augmentation
 
 _LIBRARIES = ("dml", "pillow", "timm", "torch", "torchvision")
 # Like another version of a library it changes the last bits of the features. So a store that was
@@ -43,13 +44,13 @@ class ExtractReport:
         images_per_second: images of this call by its duration; 0 if there was nothing to do.
         resumed_chunks: chunks that were there before this call.
         already_complete: whether all of them were.
-        relabelled: rows of an existing store whose labels or splits were brought up to date.
+        changes: what was brought up to date in a store that was there.
         device: "cpu", "cuda" or "mps".
         precision: number format of the network's arithmetic.
         remarks: what was done in another way than usual, and why; one line each.
     """
 
-    store: Path
+    store: Location
     rows: int
     readable: int
     unreadable: Mapping[str, str]
@@ -58,7 +59,7 @@ class ExtractReport:
     images_per_second: float
     resumed_chunks: int
     already_complete: bool
-    relabelled: int
+    changes: Changes
     device: str
     precision: str
     remarks: tuple[str, ...]
@@ -66,13 +67,20 @@ class ExtractReport:
 
 def extract(
     manifest: Manifest,
-    store: Path,
+    store: str | Path,
     backbone: Backbone,
     *,
     dtype: str = "float16",
     batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
+    engine: str = "local",
+    ray_address: str | None = None,
+    augmentation: Augmentation | None = None,
+    unreadable: str = "skip",
+    chunk_rows: int = 512,
+    update: bool = False,
+    repair: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ExtractReport:
     """Fill a feature store, or what is still missing in it.
@@ -82,14 +90,25 @@ def extract(
 
     Args:
         manifest: the images.
-        store: path of a new store, or of one that was made with the same facts.
+        store: path or URL of a new store, or of one that was made with the same facts.
         backbone: the network; it is moved to the device.
-        dtype: number format of the stored features, "float16" or "float32".
+        dtype: number format of the stored features, one of `cache.fingerprint.FEATURE_DTYPES`.
         batch_size: images that are in the network at the same time, on a CPU for each thread;
             None is 8 there and 64 elsewhere. Another size may round the features otherwise.
         workers: threads that decode (on a CPU each runs the network, too, on one core); None is
-            one for each core, at most 16 if they only decode.
+            one for each core, at most 16 if they only decode. With Ray they are its workers, each
+            on one core or one GPU; None is as many as the cluster has room for.
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda" or "mps".
+        engine: "local", or "ray" for the machines of a cluster; see
+            `pipeline.extraction.cluster`.
+        ray_address: "auto" or "HOST:PORT" joins a Ray cluster; None starts Ray on this machine.
+        augmentation: further views of each picture, whose features are stored, too.
+        unreadable: "skip" lists images that cannot be read and leaves them out, "stop" ends at
+            the first one.
+        chunk_rows: rows of each chunk of a new store.
+        update: whether an existing store may have other images: new and changed ones are added,
+            those that are not in the manifest removed.
+        repair: whether finished chunks are checked first, and damaged ones made anew.
         progress: is called with the rows done and all rows, also once at the start.
 
     Raises:
@@ -98,62 +117,101 @@ def extract(
         StoreBusyError: another process writes to the store.
         StoreCorruptError: the store is damaged.
         DiskFullError: there is no room; what is finished stays.
+        UnreachableError: a URL cannot be read or written; what is finished stays.
+        ClusterError: Ray's workers are lost again and again; what is finished stays.
+        UnreadableFileError: an image cannot be read and `unreadable` is "stop"; what is finished
+            stays.
     """
     started = time.perf_counter()
     remarks: list[str] = []
     _check(batch_size=batch_size, workers=workers)
-    chosen = pick_device(device)
-    precision = precision_of(chosen)
-    fingerprint = Fingerprint(
+    augmentation = augmentation or Augmentation(views=0)
+    sizes = file_sizes(manifest)
+    with (
+        machines(engine, address=ray_address, device=device, workers=workers) as where,
+        StoreWriter.create_or_resume(
+            store,
+            fingerprint=_fingerprint(backbone, where, augmentation, dtype, manifest, sizes),
+            rows=_table(manifest, sizes),
+            root=manifest.root,
+            chunk_rows=chunk_rows,
+            images=True,
+            update=update,
+            repair=repair,
+        ) as writer,
+    ):
+        remarks += [writer.remark] if writer.remark else []
+        pending = [(number, writer.chunk(number)) for number in writer.pending]
+        resumed, made = writer.num_chunks - len(pending), sum(len(rows) for _, rows in pending)
+        job = Job(
+            num_rows=writer.num_rows,
+            paths=writer.rows["path"].to_pylist(),
+            ids=writer.rows["id"].to_pylist(),
+            sizes=writer.rows["bytes"].to_pylist(),
+            root=manifest.root,
+            augmentation=augmentation,
+            dtype=dtype,
+            device=where.device,
+            precision=where.precision,
+            batch_size=batch_size,
+            workers=workers,
+            unreadable=unreadable,
+        )
+        done = writer.num_rows - made
+        progress(done, writer.num_rows)
+        with closing(
+            where.run(job, backbone, pending, writer.files, remark=remarks.append)
+        ) as steps:
+            for step in steps:
+                done += step.rows
+                progress(done, writer.num_rows)
+                if step.finished:
+                    writer.note(step.finished)
+    left_out = _unreadable(writer.path)
+    seconds = time.perf_counter() - started
+    return ExtractReport(
+        store=writer.path,
+        rows=len(manifest),
+        readable=len(manifest) - len(left_out),
+        unreadable=left_out,
+        num_features=backbone.num_features,
+        seconds=seconds,
+        images_per_second=made / seconds,
+        resumed_chunks=resumed,
+        already_complete=not pending,
+        changes=writer.changes,
+        device=where.device,
+        precision=where.precision,
+        remarks=tuple(remarks),
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that a fingerprint holds, with what else changes the last bits."""
+    return {library: version(library) for library in _LIBRARIES} | _ROUNDING
+
+
+def _fingerprint(
+    backbone: Backbone,
+    where: Machines,
+    augmentation: Augmentation,
+    dtype: str,
+    manifest: Manifest,
+    sizes: Sequence[int],
+) -> Fingerprint:
+    return Fingerprint(
         backbone=backbone.name,
         weights_sha256=backbone.weights_sha256,
         transform=backbone.transform.to_json(),
         pool=backbone.pool,
         dtype=dtype,
         num_features=backbone.num_features,
-        precision=precision,
-        rows_digest=rows_digest(
-            manifest.ids, (containers.size_of(manifest.root / path) for path in manifest.paths)
-        ),
-        versions={library: version(library) for library in _LIBRARIES} | _ROUNDING,
-    )
-    with StoreWriter.create_or_resume(
-        store, fingerprint=fingerprint, rows=_table(manifest), root=manifest.root
-    ) as writer:
-        relabelled = writer.relabelled
-        pending = [(number, writer.chunk(number)) for number in writer.pending]
-        resumed = writer.num_chunks - len(pending)
-        batches = embed_files(
-            backbone,
-            manifest.paths,
-            [rows for _, rows in pending],
-            root=manifest.root,
-            device=chosen,
-            precision=precision,
-            # A batch never crosses a chunk, so a larger one would hold nothing but padding.
-            batch_size=batch_size and min(batch_size, len(writer.chunk(0))),
-            workers=workers,
-            remark=remarks.append,
-        )
-        with closing(batches):
-            _write(writer, pending, batches, dtype=dtype, total=len(manifest), progress=progress)
-    unreadable = _unreadable(manifest, writer.path)
-    seconds = time.perf_counter() - started
-    remaining = sum(len(rows) for _, rows in pending)
-    return ExtractReport(
-        store=writer.path,
-        rows=len(manifest),
-        readable=len(manifest) - len(unreadable),
-        unreadable=unreadable,
-        num_features=backbone.num_features,
-        seconds=seconds,
-        images_per_second=remaining / seconds,
-        resumed_chunks=resumed,
-        already_complete=not pending,
-        relabelled=relabelled,
-        device=chosen.type,
-        precision=precision,
-        remarks=tuple(remarks),
+        precision=where.precision,
+        rows_digest=rows_digest(manifest.ids, sizes),
+        versions=library_versions(),
+        views=augmentation.views,
+        augmentation=augmentation.to_json(),
+        code=REVISION,
     )
 
 
@@ -163,7 +221,7 @@ def _check(*, batch_size: int | None, workers: int | None) -> None:
             raise InputError(f"the {name} is {value}, expected at least 1")
 
 
-def _table(manifest: Manifest) -> pa.Table:
+def _table(manifest: Manifest, sizes: Sequence[int]) -> pa.Table:
     columns = {
         "id": manifest.ids,
         "path": manifest.paths,
@@ -171,57 +229,20 @@ def _table(manifest: Manifest) -> pa.Table:
         "split": manifest.splits,
         "superlabel": manifest.superlabels,
         "true_label": manifest.true_labels,
+        "bytes": sizes,
     }
     return pa.table({name: pa.array(column) for name, column in columns.items() if column})
 
 
-def _write(
-    writer: StoreWriter,
-    pending: Sequence[tuple[int, range]],
-    batches: Iterator[Batch],
-    *,
-    dtype: str,
-    total: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Collect the batches of each chunk and write it as soon as it is whole."""
-    done = total - sum(len(rows) for _, rows in pending)
-    progress(done, total)
-    for number, rows in pending:
-        values: list[NDArray[np.floating]] = []
-        unreadable: dict[int, str] = {}
-        while sum(map(len, values)) < len(rows):
-            batch = next(batches)
-            stored, not_finite = _as_stored(batch, dtype)
-            values.append(stored)
-            unreadable |= not_finite | batch.unreadable
-            done += len(batch.files)
-            progress(done, total)
-        writer.write(number, np.concatenate(values), unreadable)
-
-
-def _as_stored(batch: Batch, dtype: str) -> tuple[NDArray[np.floating], dict[int, str]]:
-    """Return the features (B, F) in the store's dtype, and why some rows cannot be stored."""
-    with np.errstate(over="ignore"):
-        stored = batch.values.astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
-    reasons = {
-        batch.files[place]: f"features too large for {dtype}: try --dtype float32"
-        if np.isfinite(batch.values[place]).all()
-        else "features are not finite numbers"
-        for place in bad
-    }
-    return stored, reasons
-
-
-def _unreadable(manifest: Manifest, store: Path) -> dict[str, str]:
+def _unreadable(path: Location) -> dict[str, str]:
     """Return id -> reason; raises InputError if that is all of them."""
-    unreadable = FeatureStore.open(store).unreadable
-    reasons = {manifest.ids[row]: reason for row, reason in unreadable.items()}
-    if len(reasons) == len(manifest):
+    store = FeatureStore.open(path)
+    ids = store.table["id"]
+    reasons = {ids[row].as_py(): reason for row, reason in store.unreadable.items()}
+    if len(reasons) == store.num_rows:
         first, reason = next(iter(reasons.items()))
         raise InputError(
             f"none of the {len(reasons)} images can be used, for example {first}: {reason}: mend "
-            f"them, delete {store} and try again"
+            f"them, delete {path} and try again"
         )
     return reasons

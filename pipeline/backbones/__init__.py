@@ -23,7 +23,8 @@ def load_backbone(name: str, *, weights: Path | None = None, pool: str | None = 
     Args:
         name: a backbone, or `FAMILY:NAME`, for example "resnet50" or "timm:deit_small_patch16_224".
         weights: a .safetensors, .pth or .pt file; None takes the published ImageNet weights.
-        pool: "avg", "max", "avg+max" or "cls"; None takes the backbone's own.
+        pool: "avg", "max", "avg+max", "cls", "dist", "cls-only" or "own", or several of them as in
+            "avg,max"; None takes the backbone's own.
 
     Raises:
         InputError: the name, the weights or the pool do not fit.

@@ -18,9 +18,10 @@ class Backbone:
 
     Attributes:
         name: the name it is loaded by.
-        network: (B, 3, H, W) float32, normalised -> (B, F); in evaluation mode, no gradients.
+        network: (B, 3, H, W) float32, normalised -> (B, F), or (B, P, F) if there are several
+            pools; in evaluation mode, no gradients.
         transform: how a picture becomes the network's input.
-        pool: how the last feature map becomes one vector.
+        pool: how the last feature map becomes one vector, or several: "avg" or "avg,max".
         num_features: length F of one feature vector.
         weights_sha256: `sha256_of_weights` of the network without classifier.
     """
@@ -32,18 +33,23 @@ class Backbone:
     num_features: int
     weights_sha256: str
 
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The P pools, one vector each."""
+        return tuple(self.pool.split(","))
+
     def embed(self, images: Tensor) -> Tensor:
-        """Compute the features.
+        """Compute the features, all pools in one pass.
 
         Args:
             images: (B, 3, H, W) float32, normalised, on the network's device.
 
         Returns:
-            (B, F) float32.
+            (B, P, F) float32.
         """
         with torch.inference_mode():
             features: Tensor = self.network(images)
-            return features.float()
+            return features.float().reshape(len(images), len(self.pools), self.num_features)
 
 
 def freeze(
@@ -63,13 +69,13 @@ def freeze(
     weights_sha256 = sha256_of_weights(model)
     network = folded(network.eval().requires_grad_(False), image)
     with torch.inference_mode():
-        features = network(image)  # (1, F)
+        features = network(image)  # (1, F) or (1, P, F)
     return Backbone(
         name=name,
         network=network,
         transform=transform,
         pool=pool,
-        num_features=features.shape[1],
+        num_features=features.shape[-1],
         weights_sha256=weights_sha256,
     )
 

@@ -9,7 +9,13 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone, freeze
-from pipeline.backbones._pooling import pool_positions, unsupported
+from pipeline.backbones._pooling import (
+    pool_positions,
+    resolved,
+    split_pools,
+    stacked,
+    unsupported,
+)
 from pipeline.extraction.images import Transform
 
 
@@ -20,33 +26,43 @@ def pooled(*, name: str, model: nn.Module, transform: Transform, pool: str | Non
         name: the name of the backbone.
         model: the net with its weights; its last linear layer is taken off.
         transform: the transform that belongs to the weights.
-        pool: None is what the last linear layer would get: "cls" in a vision transformer,
-            otherwise "avg". "max" and "avg+max" need a net whose "avg" is the plain mean of its
-            last feature map.
+        pool: one or several; None is what the last linear layer would get: "cls" in a vision
+            transformer, otherwise "avg". "max" and "avg+max" need a net whose "avg" is the plain
+            mean of its last feature map.
 
     Raises:
         InputError: the net has no such pool, or no linear layer.
     """
+    pools = split_pools(pool)
     model.set_submodule(last_linear(name, model), nn.Identity())
     own = "cls" if isinstance(model, VisionTransformer) else "avg"
+    chosen = resolved(name, pools, own)
     network = model
-    if pool not in (None, own):
-        network = _with_pool(name, model.eval(), transform, str(pool), own)
+    if chosen != (own,):
+        network = _with_pools(name, model.eval(), transform, chosen, own)
     return freeze(name=name, model=model, network=network, transform=transform, pool=pool or own)
 
 
 class PooledMap(nn.Module):
-    """Pools a map (B, F, H, W) with "max" or "avg+max"."""
+    """Pools a map (B, F, H, W) with "max" or "avg+max", beside what the net gives by itself."""
 
-    def __init__(self, to_map: nn.Module, *, pool: str) -> None:
-        """Take the part of the net that gives the map, as {"map": map}."""
+    def __init__(self, net: nn.Module, *, name: str, pools: tuple[str, ...], own: str) -> None:
+        """Take the net that gives {"map": map}, and {"own": features} if its own pool is asked."""
         super().__init__()
-        self.to_map = to_map
-        self.pool = pool
+        self.net = net
+        self.name = name
+        self.pools = pools
+        self.own = own
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, F)."""
-        return pool_positions(self.to_map(images)["map"].flatten(2).mT, self.pool)
+        """Map (B, 3, H, W) to (B, F), or to (B, P, F) if there are several pools."""
+        found = self.net(images)
+        positions = found["map"].flatten(2).mT  # (B, T, F)
+        vectors = {
+            pool: found["own"] if pool == self.own else pool_positions(positions, pool)
+            for pool in self.pools
+        }
+        return stacked(self.name, vectors)
 
 
 def last_linear(name: str, model: nn.Module) -> str:
@@ -63,12 +79,19 @@ def last_linear(name: str, model: nn.Module) -> str:
     return linear[-1]
 
 
-def _with_pool(name: str, model: nn.Module, transform: Transform, pool: str, own: str) -> nn.Module:
-    layer = None if "cls" in (pool, own) else _layer_of_map(model, transform.crop)
+def _with_pools(
+    name: str, model: nn.Module, transform: Transform, pools: tuple[str, ...], own: str
+) -> nn.Module:
+    other = next(pool for pool in pools if pool != own)
+    is_map = own == "avg" and not {"cls", "dist", "cls-only"} & set(pools)
+    layer = _layer_of_map(model, transform.crop) if is_map else None
     if layer is None:
         reason = f"its features are no plain mean of a feature map, take {own}, or try timm:NAME"
-        raise unsupported(name, pool, reason)
-    return PooledMap(create_feature_extractor(model, {layer: "map"}), pool=pool)
+        raise unsupported(name, other, reason)
+    outputs = {layer: "map"}
+    if own in pools:
+        outputs[get_graph_node_names(model)[1][-1]] = "own"
+    return PooledMap(create_feature_extractor(model, outputs), name=name, pools=pools, own=own)
 
 
 def _layer_of_map(model: nn.Module, size: int) -> str | None:

@@ -2,8 +2,8 @@
 
 Convolutional nets have the pools avg, max and avg+max; token models also cls. The default is the
 one that the model was trained with, avg for nearly all convolutional nets. Of a distilled DeiT,
-cls is the mean of the class and the distillation token. The transform is the one stated with the
-weights.
+cls is the mean of the class and the distillation token; cls-only and dist are each alone. avg,max
+gives several in one pass. The transform is the one stated with the weights.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._pooling import split_pools
 from pipeline.backbones._timm_network import TimmModel, pooled
 from pipeline.backbones._weights import fetching, load_weights
 from pipeline.choices.catalogue import unknown
@@ -29,6 +30,7 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # those that timm looks
 
 def load(*, name: str, weights: Path | None, pool: str | None) -> Backbone:
     """Load it; see `pipeline.backbones.load_backbone`."""
+    split_pools(pool)  # before anything is downloaded
     model = _published(name) if weights is None else _from_file(name, weights)
     return pooled(name=name, model=model, pool=pool)
 

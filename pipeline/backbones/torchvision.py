@@ -2,7 +2,8 @@
 
 The features are what the last linear layer would get: called cls if that is the class token of
 a transformer, otherwise avg. max and avg+max exist where avg is the plain mean of the last
-feature map; of other nets take timm:NAME. The transform is the one stated with the weights.
+feature map; of other nets take timm:NAME. avg,max gives several in one pass. The transform is the
+one stated with the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torchvision import models
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
-from pipeline.backbones._pooling import check_pool
+from pipeline.backbones._pooling import split_pools
 from pipeline.backbones._torchvision_network import last_linear, pooled
 from pipeline.backbones._weights import fetching, load_weights
 from pipeline.choices.catalogue import unknown
@@ -25,7 +26,7 @@ _WITH_SIDE_CLASSIFIERS = ("googlenet", "inception_v3")
 
 def load(*, name: str, weights: Path | None, pool: str | None) -> Backbone:
     """Load it; see `pipeline.backbones.load_backbone`."""
-    check_pool(pool)
+    split_pools(pool)
     member = _member(name)
     published = models.get_model_weights(member).DEFAULT
     if weights is None:

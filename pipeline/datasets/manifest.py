@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cache.errors import InputError
+from cache.urls import Location
 
 SPLITS = ("train", "val", "test", "query", "gallery")
 
@@ -18,21 +18,23 @@ class Manifest:
 
     Attributes:
         ids: N distinct names; everything else in this project is joined by them.
-        paths: N image files, absolute or relative to `root`.
+        paths: N image files: URLs, absolute paths, or relative to `root`.
         labels: N given labels, possibly wrong.
-        root: Folder that relative paths start from.
+        root: Folder or URL that relative paths start from.
         splits: N names from `SPLITS`, or None if the data is not divided.
         superlabels: N coarser labels, or None.
         true_labels: N labels known to be right, or None if nobody knows them.
+        sizes: N numbers of bytes, if they were seen when the images were listed.
     """
 
     ids: tuple[str, ...]
     paths: tuple[str, ...]
     labels: tuple[str, ...]
-    root: Path
+    root: Location
     splits: tuple[str, ...] | None = None
     superlabels: tuple[str, ...] | None = None
     true_labels: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,10 +45,11 @@ def make_manifest(
     ids: Sequence[str],
     paths: Sequence[str],
     labels: Sequence[str],
-    root: Path,
+    root: Location,
     splits: Sequence[str] | None = None,
     superlabels: Sequence[str] | None = None,
     true_labels: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> Manifest:
     """Check the columns and put them together.
 
@@ -76,6 +79,7 @@ def make_manifest(
         splits=frozen.get("split"),
         superlabels=frozen.get("superlabel"),
         true_labels=frozen.get("true_label"),
+        sizes=None if sizes is None else tuple(sizes),
     )
 
 

@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import InputError
+from cache.urls import Location, below, folder_of, suffix_of
 from pipeline.datasets.manifest import Manifest, make_manifest
-from pipeline.extraction.containers import is_there
+from pipeline.extraction.containers import is_there, read_bytes
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("id", "split", "superlabel", "true_label")
 _CHECKED_PATHS = 20
 
 
-def table_manifest(file: Path) -> Manifest:
+def table_manifest(file: Location) -> Manifest:
     """Read the columns path, label and, where present, id, split, superlabel and true_label.
 
     Every cell becomes a string; other columns are ignored. Relative paths start at the table's
-    folder; a path may lead into an archive or table, as in `photos.zip::cat/1.jpg`. The id is the
-    path unless there is a column for it. A missing image is no error here, unless none of the
-    first 20 is there.
+    folder, also at a URL, and a path may be a URL itself; it may lead into an archive or table, as
+    in `photos.zip::cat/1.jpg`. The id is the path unless there is a column for it. A missing image
+    is no error here, unless none of the first 20 is there.
 
     Raises:
         InputError: the table is missing, damaged or of another kind, lacks a column, has an
             empty cell, or its paths lead nowhere.
+        UnreachableError: a URL cannot be read.
     """
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    if file.suffix.lower() not in readers:
+    if suffix_of(file) not in readers:
         raise InputError(
-            f"{file} is {'not a kind of data' if file.exists() else 'no folder or file'} that can "
+            f"{file} is {'not a kind of data' if is_there(file) else 'no folder or file'} that can "
             "be read: expected a folder of class folders, a .csv or a .parquet table"
         )
-    if not file.is_file():
-        raise InputError(f"{file} does not exist: expected a .csv or .parquet table")
-    columns = readers[file.suffix.lower()](file)
+    try:
+        content = read_bytes(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{file} does not exist: expected a .csv or .parquet table") from error
+    columns = readers[suffix_of(file)](content, file)
     manifest = make_manifest(
         ids=columns.get("id", columns["path"]),
         paths=columns["path"],
@@ -48,16 +52,16 @@ def table_manifest(file: Path) -> Manifest:
         splits=columns.get("split"),
         superlabels=columns.get("superlabel"),
         true_labels=columns.get("true_label"),
-        root=file.absolute().parent,
+        root=folder_of(file),
     )
     _check_some_exist(manifest, file)
     return manifest
 
 
-def _read_csv(file: Path) -> dict[str, list[str]]:
+def _read_csv(content: bytes, file: Location) -> dict[str, list[str]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, strict=True) if row]
+        stream = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = [row for row in csv.reader(stream, strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} is not a UTF-8 table with commas: {error}") from error
     header = [name.strip() for name in rows.pop(0)] if rows else []
@@ -75,9 +79,9 @@ def _read_csv(file: Path) -> dict[str, list[str]]:
     }
 
 
-def _read_parquet(file: Path) -> dict[str, list[str]]:
+def _read_parquet(content: bytes, file: Location) -> dict[str, list[str]]:
     try:
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(pa.BufferReader(content)) as parquet:
             header = parquet.schema_arrow.names
             _check_columns(header, file)
             known = [name for name in (*REQUIRED, *OPTIONAL) if name in header]
@@ -91,7 +95,7 @@ def _read_parquet(file: Path) -> dict[str, list[str]]:
     }
 
 
-def _check_columns(header: Sequence[str], file: Path) -> None:
+def _check_columns(header: Sequence[str], file: Location) -> None:
     for name in REQUIRED:
         if name not in header:
             found = ", ".join(map(repr, header)) or "none"
@@ -101,8 +105,8 @@ def _check_columns(header: Sequence[str], file: Path) -> None:
             raise InputError(f"{file} has no column {name!r}, its columns are {found}{hint}")
 
 
-def _check_some_exist(manifest: Manifest, file: Path) -> None:
-    first = [manifest.root / path for path in islice(manifest.paths, _CHECKED_PATHS)]
+def _check_some_exist(manifest: Manifest, file: Location) -> None:
+    first = [below(manifest.root, path) for path in islice(manifest.paths, _CHECKED_PATHS)]
     if not any(map(is_there, first)):
         raise InputError(
             f"none of the first {len(first)} images of {file} exists, for example {first[0]}: "

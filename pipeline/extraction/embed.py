@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from cache.errors import InputError
+from cache.errors import DmlError, InputError
+from cache.urls import Location
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.loading import Loaded, load
-from pipeline.extraction.overlap import Batch, compiled, embed_overlapped, run_network
+from pipeline.extraction.loading import Loaded, Source, load
+from pipeline.extraction.overlap import Batch, batch_of, compiled, embed_overlapped, run_views
+from pipeline.extraction.views import Augmentation
 
+UNREADABLE = ("skip", "stop")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_WORKERS = 16
 _BATCH = 64
@@ -30,16 +32,25 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class UnreadableFileError(DmlError, ValueError):
+    """An image cannot be read, and the extraction was to stop at the first such one."""
+
+
 def embed_files(
     backbone: Backbone,
     paths: Sequence[str],
     runs: Iterable[range],
     *,
-    root: Path,
+    ids: Sequence[str],
+    root: Location,
     device: torch.device,
     precision: str,
     batch_size: int | None = None,
     workers: int | None = None,
+    augmentation: Augmentation | None = None,
+    sizes: Sequence[int] | None = None,
+    total: int | None = None,
+    unreadable: str = "skip",
     remark: Callable[[str], None] = lambda line: None,
 ) -> Generator[Batch, None, None]:
     """Embed files, batch by batch, in order.
@@ -54,40 +65,63 @@ def embed_files(
         paths: the files.
         runs: which of them to embed; a batch never crosses the end of a run, so that the
             features do not depend on the other runs.
-        root: folder that relative paths start from.
+        ids: the files' ids, which the random numbers of the views are made of.
+        root: folder or URL that relative paths start from.
         device: where the network runs.
         precision: "float32" or "bfloat16".
-        batch_size: images in the network at the same time, on a CPU for each thread; None is 8
-            there and 64 elsewhere.
+        batch_size: files that are loaded together, and pictures in the network at the same time
+            (the views follow each other), on a CPU for each thread; None is 8 there and 64
+            elsewhere.
         workers: number of threads; None is one for each core, at most 16 if they only decode.
+        augmentation: further views of each picture; None is none.
+        sizes: bytes of each file when it was listed, -1 where there was none: what has changed
+            since counts as unreadable. None asks for no such check.
+        total: number of files of the whole extraction, if these are a part of them: it decides
+            whether the network is compiled.
+        unreadable: "skip" lists files that cannot be read, "stop" ends at the first one.
         remark: is called with one line if the network cannot be compiled.
+
+    Raises:
+        InputError: `unreadable` is another word.
+        UnreadableFileError: a file cannot be read and `unreadable` is "stop".
     """
+    if unreadable not in UNREADABLE:
+        raise InputError(f"unreadable is {unreadable!r}, expected one of {', '.join(UNREADABLE)}")
     is_cpu, is_cuda = device.type == "cpu", device.type == "cuda"
     cores = torch.get_num_threads() if is_cpu else min(os.cpu_count() or 1, _MOST_WORKERS)
     workers = workers or cores
     size = batch_size or (_CPU_BATCH if is_cpu else _BATCH)
     batches = (run[i : i + size] for run in runs for i in range(0, len(run), size))
     backbone.network.to(device=device).to(memory_format=torch.channels_last)
-    if is_cuda and len(paths) >= _COMPILED_FROM:
+    if is_cuda and (total or len(paths)) >= _COMPILED_FROM:
         backbone = compiled(backbone, device=device, precision=precision, size=size, remark=remark)
+    source = Source(
+        paths=paths,
+        ids=ids,
+        root=root,
+        transform=backbone.transform,
+        augmentation=augmentation or Augmentation(views=0),
+        sizes=sizes,
+    )
 
     def loaded(files: range) -> Loaded:
-        chosen = [root / paths[file] for file in files]
-        rows = len(files) if is_cpu else size
-        return load(files, chosen, backbone.transform, size=rows, is_pinned=is_cuda)
+        return load(files, source, size=len(files) if is_cpu else size, is_pinned=is_cuda)
 
     def embedded(files: range) -> Batch:
         batch = loaded(files)
-        features = run_network(backbone, batch.pixels, precision)
-        return Batch(files, features.numpy(), batch.unreadable)
+        return batch_of(batch, run_views(backbone, batch.pixels, precision))
 
     with _threads(workers, 1 if is_cpu else None) as pool:
         limit = workers + _SPARE_BATCHES
         if is_cpu:
-            yield from _ahead(pool, embedded, batches, limit)
+            found = _ahead(pool, embedded, batches, limit)
         else:
             decoded = _ahead(pool, loaded, batches, limit)
-            yield from embed_overlapped(backbone, decoded, device=device, precision=precision)
+            found = embed_overlapped(backbone, decoded, device=device, precision=precision)
+        for batch in found:
+            if batch.unreadable and unreadable == "stop":
+                raise _stop(batch.unreadable, ids)
+            yield batch
 
 
 def pick_device(name: str) -> torch.device:
@@ -122,6 +156,14 @@ def precision_of(device: torch.device) -> str:
             getattr(torch.cpu, probe, lambda: False)() for probe in probes
         )
     return "bfloat16" if is_native else "float32"
+
+
+def _stop(unreadable: dict[int, str], ids: Sequence[str]) -> UnreadableFileError:
+    first = min(unreadable)
+    return UnreadableFileError(
+        f"{ids[first]} cannot be read: {unreadable[first]}: mend it and go on with --update, or "
+        "leave such images out with --unreadable skip; what was finished is kept"
+    )
 
 
 @contextmanager

@@ -1,23 +1,18 @@
-"""From an image file to the network's input, with the very pixels of torchvision's transforms."""
+"""From a picture to the network's input, with the very pixels of torchvision's transforms."""
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from cache.errors import DmlError, InputError
+from cache.errors import InputError
 from cache.fingerprint import JSON
-from pipeline.extraction import containers
-
-# A closed list, because some of Pillow's other formats start programs (EPS) or fetch plug-ins.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+from pipeline.extraction.decoding import Reading
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -27,17 +22,13 @@ _RESAMPLING = {
 }
 
 
-class UnreadableImageError(DmlError, ValueError):
-    """An image file that cannot be decoded; the message is a short reason without the path."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Transform:
     """How a picture becomes the network's input.
 
     Pillow resizes the 8-bit picture (always with antialiasing); then comes the centre crop,
-    the scaling to [0, 1] and the normalisation. Pictures are not turned by their EXIF
-    orientation, as in the reference scripts of torchvision and timm.
+    the scaling to [0, 1] and the normalisation. Unless `reading` says so, pictures are not turned
+    by their EXIF orientation, as in the reference scripts of torchvision and timm.
 
     Attributes:
         resize: length in pixels of the shorter side after resizing, or of both with `squash`.
@@ -46,6 +37,7 @@ class Transform:
         mean: what is subtracted from each channel in [0, 1].
         std: what each channel is divided by.
         squash: whether both sides become `resize`, whatever the picture's proportions.
+        reading: what is done with image files that are not as they should be.
     """
 
     resize: int
@@ -54,6 +46,7 @@ class Transform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     squash: bool = False
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -68,47 +61,31 @@ class Transform:
                 f"interpolation is {self.interpolation!r}, expected one of {', '.join(_RESAMPLING)}"
             )
 
+    @property
+    def resampling(self) -> Image.Resampling:
+        """The interpolation as Pillow names it."""
+        return _RESAMPLING[self.interpolation]
+
     def to_json(self) -> dict[str, JSON]:
-        """Return all facts that decide the input, as plain JSON values."""
-        return {
+        """Return all facts that decide the input, as plain JSON values.
+
+        Of the reading only what is not as usual is told, so that older stores still match.
+        """
+        facts: dict[str, JSON] = {
             "resize": self.resize,
             "resize_mode": "squash" if self.squash else "shorter side",
             "crop": self.crop,
             "interpolation": self.interpolation,
             "antialias": True,
-            "exif_rotation": False,
+            "exif_rotation": self.reading.exif == "rotate",
             "mean": list(self.mean),
             "std": list(self.std),
         }
-
-
-def decode(path: Path) -> Image.Image:
-    """Read the first picture of a file as 8-bit RGB.
-
-    Grey, palette and CMYK pictures are converted, 16-bit grey is scaled to 8 bits, alpha is
-    dropped. Pillow itself warns of very large pictures and of odd metadata. A path with `::` is a
-    picture in an archive or table, see `pipeline.extraction.containers`.
-
-    Raises:
-        UnreadableImageError: the file is missing, damaged, not an image, of a format outside
-            of `FORMATS`, or has more than `PIL.Image.MAX_IMAGE_PIXELS` pixels.
-    """
-    try:
-        inside = containers.split(path)
-        source = io.BytesIO(containers.read_bytes(path)) if inside else path
-        with Image.open(source, formats=FORMATS) as image:
-            _check_size(image)
-            return _to_rgb(image)
-    except UnreadableImageError:
-        raise
-    except UnidentifiedImageError as error:
-        reason = "empty file" if containers.size_of(path) == 0 else "not a known image format"
-        raise UnreadableImageError(reason) from error
-    except FileNotFoundError as error:
-        raise UnreadableImageError("file not found") from error
-    # Damaged files make Pillow's decoders raise nearly anything (OSError, SyntaxError, zlib.error).
-    except Exception as error:
-        raise UnreadableImageError(_short_reason(error)) from error
+        if self.reading.truncated != "skip":
+            facts["truncated"] = self.reading.truncated
+        if self.reading.max_pixels is not None:
+            facts["max_pixels"] = self.reading.max_pixels
+        return facts
 
 
 def prepare(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
@@ -121,7 +98,7 @@ def prepare(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
     if size != image.size:
         # Whole, not just what the crop keeps: by `box` Pillow may take its two passes in another
         # order, and then pixels differ by a level or a few.
-        image = image.resize(size, _RESAMPLING[transform.interpolation])
+        image = image.resize(size, transform.resampling)
     left = round((image.width - transform.crop) / 2)
     top = round((image.height - transform.crop) / 2)
     image = image.crop((left, top, left + transform.crop, top + transform.crop))
@@ -154,31 +131,3 @@ def _resized(width: int, height: int, transform: Transform) -> tuple[int, int]:
     short, long = sorted((width, height))
     longer = int(transform.resize * long / short)
     return (transform.resize, longer) if width <= height else (longer, transform.resize)
-
-
-def _check_size(image: Image.Image) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise UnreadableImageError(
-            f"{image.width} x {image.height} pixels, at most {limit} allowed"
-        )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImageError("floating-point pixels have no fixed range")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow would clip at 255 and turn nearly everything white.
-        grey = np.asarray(image).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        return image.convert("RGBA").convert("RGB")  # the direct way warns
-    if image.mode == "RGB":  # `convert` would copy it
-        image.load()
-        return image
-    return image.convert("RGB")
-
-
-def _short_reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:120]

@@ -23,17 +23,20 @@ class Batch:
 
     Attributes:
         files: which files, by their place in the list.
-        values: (B, F) float32; those of unreadable files have no meaning.
+        values: (B, A, F) float32, for each view each pool; those of unreadable files have no
+            meaning.
         unreadable: file -> why it cannot be read.
+        images: (B, 40) uint8, see `pipeline.extraction.loading.Loaded`.
     """
 
     files: range
     values: NDArray[np.float32]
     unreadable: dict[int, str]
+    images: NDArray[np.uint8]
 
 
 def run_network(backbone: Backbone, pixels: Tensor, precision: str) -> Tensor:
-    """Compute features (B, F) float32 of pixels (B, 3, H, W) uint8 on the network's device.
+    """Compute features (B, P, F) float32 of pixels (B, 3, H, W) uint8 on the network's device.
 
     Normalising stays in float32, whatever the precision of the network is.
     """
@@ -41,6 +44,14 @@ def run_network(backbone: Backbone, pixels: Tensor, precision: str) -> Tensor:
     has_autocast = precision == "bfloat16"
     with torch.autocast(pixels.device.type, torch.bfloat16) if has_autocast else nullcontext():
         return backbone.embed(images)
+
+
+def run_views(backbone: Backbone, pixels: Tensor, precision: str) -> Tensor:
+    """Compute features (B, A, F) float32 of pixels (V + 1, B, 3, H, W) uint8.
+
+    The views follow each other, so that further ones do not change how the first is rounded.
+    """
+    return torch.cat([run_network(backbone, view, precision) for view in pixels], dim=1)
 
 
 def compiled(
@@ -111,8 +122,8 @@ def embed_overlapped(
 def _begin(
     loaded: Loaded, backbone: Backbone, device: torch.device, precision: str
 ) -> Callable[[], Batch]:
-    features = run_network(backbone, loaded.pixels.to(device), precision)  # (B, F)
-    return lambda: _batch(loaded, features.cpu())
+    features = run_views(backbone, loaded.pixels.to(device), precision)  # (B, A, F)
+    return lambda: batch_of(loaded, features.cpu())
 
 
 def _begin_on_cuda(
@@ -128,7 +139,7 @@ def _begin_on_cuda(
         pixels = loaded.pixels.to(device, non_blocking=True)
     here.wait_stream(copies)
     pixels.record_stream(here)  # its memory belongs to the other stream
-    features = run_network(backbone, pixels, precision)  # (B, F)
+    features = run_views(backbone, pixels, precision)  # (B, A, F)
     result = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
     result.copy_(features, non_blocking=True)
     is_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -136,10 +147,12 @@ def _begin_on_cuda(
 
     def wait() -> Batch:
         is_done.synchronize()
-        return _batch(loaded, result)  # holding `loaded` until now keeps its pinned memory
+        return batch_of(loaded, result)  # holding `loaded` until now keeps its pinned memory
 
     return wait
 
 
-def _batch(loaded: Loaded, features: Tensor) -> Batch:
-    return Batch(loaded.files, features[: len(loaded.files)].numpy(), loaded.unreadable)
+def batch_of(loaded: Loaded, features: Tensor) -> Batch:
+    """Join the features (B, A, F) on the CPU with their files; the padding stays behind."""
+    values = features[: len(loaded.files)].numpy()
+    return Batch(loaded.files, values, loaded.unreadable, loaded.images)

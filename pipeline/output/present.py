@@ -17,17 +17,9 @@ if TYPE_CHECKING:
     from pipeline.choices.catalogue import Entry
     from pipeline.choices.recipes import Recipe
     from pipeline.demo import Row
-    from pipeline.extract import ExtractReport
     from pipeline.measures.metrics import Retrieval
     from pipeline.probe import Moment
     from pipeline.runs.record import Run
-
-
-def extract_json(report: ExtractReport) -> dict[str, Any]:
-    """Write what an extraction did as plain values."""
-    facts = asdict(report)
-    skipped = [{"id": name, "reason": why} for name, why in facts.pop("unreadable").items()]
-    return {**facts, "store": str(report.store), "skipped": skipped}
 
 
 def train_json(run: Run) -> dict[str, Any]:
@@ -168,32 +160,6 @@ def _where(held: Mapping[str, Any]) -> str:
         return str(held["held"])
     needed, limit = (held[name] / 1e9 for name in ("needed_bytes", "memory_bytes"))
     return f"{held['held']} (they need {needed:.3g} GB, --memory {limit:.3g} GB)"
-
-
-def extract_lines(report: ExtractReport) -> list[str]:
-    """Say what an extraction did, in a few lines."""
-    size = f"{report.readable:,} rows of {report.num_features:,} features"
-    if report.already_complete:
-        lines = [f"{report.store} is complete: {size}; nothing to do"]
-    else:
-        lines = [
-            f"{report.store}: {size}, {report.seconds:.1f} s "
-            f"({report.images_per_second:.0f} images a second on {report.device}, "
-            f"{report.precision})"
-        ]
-    lines += report.remarks
-    if report.resumed_chunks and not report.already_complete:
-        lines.append(f"{report.resumed_chunks} chunks were there already")
-    if report.relabelled:
-        lines.append(f"labels or splits of {report.relabelled:,} rows were brought up to date")
-    if report.unreadable:
-        images = "1 image" if len(report.unreadable) == 1 else f"{len(report.unreadable):,} images"
-        lines.append(f"{images} could not be read and were left out:")
-        shown = list(report.unreadable.items())[:10]
-        lines += [f"  {name}: {reason}" for name, reason in shown]
-        if len(report.unreadable) > len(shown):
-            lines.append("  ... all of them: dml info --json")
-    return lines
 
 
 def probe_table(moments: Sequence[Moment]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,13 +56,14 @@ class Example:
         }
         return Fingerprint(**(facts | self.facts))
 
-    def writer(self) -> StoreWriter:
+    def writer(self, **options: Any) -> StoreWriter:
         return StoreWriter.create_or_resume(
             self.path,
             fingerprint=self.fingerprint,
             rows=self.rows,
             root="photos",
             chunk_rows=self.chunk_rows,
+            **options,
         )
 
     def write(

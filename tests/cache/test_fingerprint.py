@@ -22,6 +22,9 @@ OTHER: dict[str, Any] = {
     "precision": "bfloat16",
     "rows_digest": "0" * 64,
     "versions": {"torch": "2.7.0", "dml": "0.1.0"},
+    "views": 2,
+    "augmentation": {"scale": [0.5, 1.0], "seed": 0},
+    "code": 9,
 }
 
 
@@ -58,10 +61,23 @@ def test_of_a_mapping_only_the_differing_entries_are_told(example: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(("field", "value"), [("dtype", "int8"), ("num_features", 0)])
+@pytest.mark.parametrize(("field", "value"), [("dtype", "int4"), ("num_features", 0)])
 def test_impossible_facts_are_refused(example: Any, field: str, value: object) -> None:
     with pytest.raises(InputError, match=str(value)):
         replace(example.fingerprint, **{field: value})
+
+
+def test_facts_that_came_later_do_not_change_the_digest_of_what_lacks_them(example: Any) -> None:
+    facts = example.fingerprint.to_json()
+    assert not {"views", "augmentation", "code"} & set(facts)
+    assert Fingerprint.from_json(facts) == replace(example.fingerprint, views=0, code=1)
+
+
+def test_the_feature_names_go_through_the_views_and_in_each_through_the_pools(
+    example: Any,
+) -> None:
+    names = replace(example.fingerprint, pool="avg,avg+max", views=2).feature_names
+    assert names == ("avg", "avg+max", "avg@1", "avg+max@1", "avg@2", "avg+max@2")
 
 
 def test_the_rows_digest_knows_ids_sizes_order_and_borders() -> None:

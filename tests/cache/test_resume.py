@@ -21,7 +21,7 @@ from cache import (
     StoreMismatchError,
     StoreWriter,
 )
-from cache.array import FeatureArray, create_array
+from cache.place import LocalPlace
 
 OTHER: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
@@ -33,6 +33,9 @@ OTHER: dict[str, Any] = {
     "precision": "bfloat16",
     "rows_digest": "0" * 64,
     "versions": {"torch": "2.7.0", "dml": "0.1.0"},
+    "views": 2,
+    "augmentation": {"scale": [0.5, 1.0], "seed": 0},
+    "code": 9,
 }
 
 
@@ -45,15 +48,15 @@ def whole(example: Any, tmp_path: Path) -> Any:
 
 
 def data_without_a_line(example: Any) -> None:
-    store = FeatureStore.open(example.path)
-    FeatureArray(example.path, store.header, mode="r+").write(1, np.ones((4, 6), "float16"))
+    with example.writer() as writer:
+        writer.files.write(1, np.ones((4, 6), "float16"), {})
 
 
 def half_a_chunk_file(example: Any) -> None:
     folder = example.path / "features" / "c" / "1"
     folder.mkdir()
     (folder / "0").write_bytes(b"half")
-    (folder / "0.0123.partial").write_bytes(b"half")
+    (folder / ".0.part").write_bytes(b"half")
 
 
 def a_torn_line(example: Any) -> None:
@@ -88,7 +91,7 @@ def test_running_again_on_a_complete_store_changes_nothing(example: Any) -> None
     example.write()
     before = example.content()
     with example.writer() as writer:
-        assert (writer.pending, writer.relabelled) == ([], 0)
+        assert (writer.pending, writer.changes.relabelled) == ([], 0)
     assert example.content() == before
 
 
@@ -136,7 +139,7 @@ def test_reordered_rows_are_refused(example: Any) -> None:
 def test_ids_that_do_not_belong_to_the_digest_are_refused(example: Any) -> None:
     example.write()
     example.facts["rows_digest"] = example.fingerprint.rows_digest
-    example.columns["id"] = example.ids[::-1]
+    example.columns["id"] = [f"other {name}" for name in example.ids]
     with pytest.raises(InputError, match="ids of the rows"):
         example.writer()
 
@@ -156,7 +159,7 @@ def test_corrected_labels_keep_the_features(example: Any) -> None:
     labels = example.rows["label"].to_pylist()
     example.columns["label"] = [*labels[:8], "new", "new"]
     with example.writer() as writer:
-        assert writer.relabelled == 2
+        assert writer.changes.relabelled == 2
     assert (example.path / "features" / "c" / "0" / "0").stat() == chunk
     store = example.write()
     assert store.rows["label"].to_pylist() == [*labels[:8], "new", "new"]
@@ -167,7 +170,7 @@ def test_a_new_column_counts_for_every_row(example: Any) -> None:
     example.write()
     example.columns["split"] = ["train"] * 10
     with example.writer() as writer:
-        assert writer.relabelled == 10
+        assert writer.changes.relabelled == 10
     assert FeatureStore.open(example.path).rows.column_names == ["id", "path", "label", "split"]
 
 
@@ -177,7 +180,7 @@ def test_moved_photos_change_root_and_paths_only(example: Any) -> None:
     with StoreWriter.create_or_resume(
         example.path, fingerprint=example.fingerprint, rows=example.rows, root="elsewhere"
     ) as writer:
-        assert (writer.pending, writer.relabelled) == ([], 0)
+        assert (writer.pending, writer.changes.relabelled) == ([], 0)
     store = FeatureStore.open(example.path)
     assert (store.root, store.rows["path"][0].as_py()) == ("elsewhere", "moved/0.jpg")
     assert store.fingerprint == example.fingerprint
@@ -185,8 +188,11 @@ def test_moved_photos_change_root_and_paths_only(example: Any) -> None:
 
 def test_a_second_writer_is_refused_and_names_the_first(example: Any) -> None:
     script = (
-        "import sys, time; from cache.lock import lock_for_writing; from pathlib import Path\n"
-        "lock = lock_for_writing(Path(sys.argv[1])); print('locked', flush=True); time.sleep(60)"
+        "import sys, time\n"
+        "from cache.lock import lock_for_writing\n"
+        "from cache.place import place_of\n"
+        "lock = lock_for_writing(place_of(sys.argv[1]))\n"
+        "print('locked', flush=True); time.sleep(60)"
     )
     example.write(chunks=[0])
     command = [sys.executable, "-c", script, str(example.path)]
@@ -194,7 +200,7 @@ def test_a_second_writer_is_refused_and_names_the_first(example: Any) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(StoreBusyError, match=f"process {other.pid} is writing"):
+        with pytest.raises(StoreBusyError, match=f"process {other.pid} of .* has been writing"):
             example.writer()
         assert FeatureStore.open(example.path).finished_chunks == 1
         other.kill()
@@ -213,12 +219,14 @@ def test_a_refused_writer_gives_the_lock_back(example: Any) -> None:
 def test_two_writers_that_create_at_once_end_with_one_store(
     example: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_create(store: Path, header: Any) -> None:
+    create = LocalPlace.create
+
+    def slow_create(place: LocalPlace, files: Any) -> bool:
         monkeypatch.undo()
         example.write(chunks=[0])  # the other writer, faster
-        create_array(store, header)
+        return create(place, files)
 
-    monkeypatch.setattr("cache.writer.create_array", slow_create)
+    monkeypatch.setattr(LocalPlace, "create", slow_create)
     with example.writer() as writer:
         assert writer.pending == [1, 2]
     assert [path.name for path in example.path.parent.iterdir()] == [example.path.name]
@@ -229,8 +237,8 @@ def test_two_writers_that_create_at_once_end_with_one_store(
     [
         (0, (4, 6), {}, "not one of the 2 that are pending"),
         (3, (4, 6), {}, "not one of the 2 that are pending"),
-        (1, (2, 6), {}, "shape (2, 6), expected (4, 6)"),
-        (1, (4, 5), {}, "shape (4, 5), expected (4, 6)"),
+        (1, (2, 6), {}, "shape (2, 6), expected (4, 1, 6)"),
+        (1, (4, 5), {}, "shape (4, 5), expected (4, 1, 6)"),
         (1, (4, 6), {0: "gone"}, "row 0 is not in"),
     ],
 )
@@ -247,6 +255,6 @@ def test_values_that_are_not_finite_in_float16_are_refused(example: Any, value: 
     values = example.values[4:8].astype("float32")
     values[1, 2] = value
     with example.writer() as writer:
-        with pytest.raises(InputError, match=r"'5.jpg'.*--dtype float32"):
+        with pytest.raises(InputError, match=r"row 5 .*--dtype float32"):
             writer.write(1, values, {})
         assert writer.pending == [0, 1, 2]

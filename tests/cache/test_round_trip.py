@@ -124,6 +124,7 @@ def test_the_description_can_be_printed_as_json(example: Any) -> None:
         "backbone": "resnet50",
         "weights_sha256": "0123456789ab",
         "pool": "avg",
+        "features": ["avg"],
         "num_features": 6,
         "dtype": "float16",
         "precision": "float32",

@@ -75,8 +75,8 @@ def test_the_default_pool_of_timm_gives_what_the_classifier_would_see(
         expected = model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
     features = backbone.embed(images)
     assert features.dtype == torch.float32
-    assert features.shape == (2, backbone.num_features)
-    assert torch.allclose(features, expected, rtol=1e-4, atol=1e-5)
+    assert features.shape == (2, 1, backbone.num_features)
+    assert torch.allclose(features[:, 0], expected, rtol=1e-4, atol=1e-5)
     again = load_backbone(f"timm:{name}", weights=file, pool=backbone.pool)
     assert torch.equal(again.embed(images), features)
 
@@ -93,7 +93,7 @@ def test_the_pools_of_a_map_are_taken_over_its_positions(tmp_path: Path) -> None
     expected = {"avg": feature_map.mean(dim=(2, 3)), "max": feature_map.amax(dim=(2, 3))}
     expected["avg+max"] = expected["avg"] + expected["max"]
     for pool, backbone in pools.items():
-        assert torch.allclose(backbone.embed(images), expected[pool], atol=1e-5)
+        assert torch.allclose(backbone.embed(images)[:, 0], expected[pool], atol=1e-5)
         assert backbone.weights_sha256 == pools["avg"].weights_sha256
     with pytest.raises(InputError, match="no pool 'cls'"):
         load_backbone("timm:test_resnet", weights=file, pool="cls")
@@ -105,7 +105,7 @@ def test_maps_with_the_channels_last_are_pooled_over_height_and_width(tmp_path: 
     images = pictures(backbone)[:1]
     with torch.inference_mode():
         expected = model.forward_features(images).amax(dim=(1, 2))  # type: ignore[operator]
-    assert torch.allclose(backbone.embed(images), expected, atol=1e-5)
+    assert torch.allclose(backbone.embed(images)[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_deit_small_plain_and_distilled(tmp_path: Path, name: str, num_prefix: i
         tokens = model.forward_features(images)  # type: ignore[operator]
     cls, patches = tokens[:, :num_prefix].mean(dim=1), tokens[:, num_prefix:]
     assert patches.shape[1] == 14 * 14
-    assert torch.allclose(own.embed(images), cls, atol=1e-5)
+    assert torch.allclose(own.embed(images)[:, 0], cls, atol=1e-5)
     both = load_backbone(f"timm:{name}", weights=file, pool="avg+max")
     expected = patches.mean(dim=1) + patches.amax(dim=1)
-    assert torch.allclose(both.embed(images), expected, atol=1e-5)
+    assert torch.allclose(both.embed(images)[:, 0], expected, atol=1e-5)
     assert both.weights_sha256 == own.weights_sha256
 
 
@@ -178,7 +178,7 @@ def test_torchvision_gives_what_the_last_linear_layer_would_get(
 
     own = load(None)
     assert own.pool == pools[0]
-    assert torch.allclose(own.embed(images), seen[0], rtol=1e-4, atol=1e-5)
+    assert torch.allclose(own.embed(images)[:, 0], seen[0], rtol=1e-4, atol=1e-5)
     for pool in ("avg", "max", "avg+max", "cls"):
         if pool not in pools:
             with pytest.raises(InputError, match=r"has no pool .*timm:NAME"):

@@ -15,14 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cache.errors import InputError, StoreMismatchError
+from cache.revision import Changes
 from cache.store import FeatureStore
 from pipeline.backbones import load_backbone
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import ExtractReport, extract
 from pipeline.extraction import loading
+from pipeline.extraction.decoding import Reading, decode, read
 from pipeline.extraction.embed import embed_files, pick_device
-from pipeline.extraction.images import Transform, decode, normalise, prepare
+from pipeline.extraction.images import Transform, normalise, prepare
 
 GROCERY = Path(__file__).parents[2].parent / "shared" / "data" / "grocery"
 TRANSFORM = Transform(
@@ -79,7 +81,7 @@ def test_every_row_gets_its_own_features(tmp_path: Path) -> None:
         manifest, tmp_path / "s", backbone, batch_size=16, progress=lambda *now: seen.append(now)
     )
     assert (report.rows, report.readable, dict(report.unreadable)) == (70, 70, {})
-    assert (report.resumed_chunks, report.already_complete, report.relabelled) == (0, False, 0)
+    assert (report.resumed_chunks, report.already_complete, report.changes) == (0, False, Changes())
     assert report.images_per_second > 0
     assert (seen[0], seen[-1]) == ((0, 70), (70, 70))
     features = FeatureStore.open(tmp_path / "s").read()
@@ -115,7 +117,7 @@ def test_a_second_run_says_that_it_is_complete_and_computes_nothing(
     manifest, backbone = photos(tmp_path, 10), flat()
     (tmp_path / "0003.png").write_text("no picture")
     first = run(manifest, tmp_path / "s", backbone)
-    monkeypatch.setattr(loading, "decode", None)
+    monkeypatch.setattr(loading, "read", None)
     again = run(manifest, tmp_path / "s", backbone)
     assert again.already_complete
     assert (again.resumed_chunks, again.images_per_second) == (1, 0)
@@ -167,7 +169,7 @@ def test_changed_labels_are_brought_up_to_date_without_the_network(tmp_path: Pat
     run(manifest, tmp_path / "s", backbone)
     relabelled = dataclasses.replace(manifest, labels=("new", *manifest.labels[1:]))
     report = run(relabelled, tmp_path / "s", backbone)
-    assert (report.relabelled, report.already_complete) == (1, True)
+    assert (report.changes.relabelled, report.already_complete) == (1, True)
 
 
 def test_other_files_weights_or_pixels_are_another_store(tmp_path: Path) -> None:
@@ -189,15 +191,16 @@ def test_decoding_stays_a_bounded_number_of_batches_ahead(
     manifest, backbone = photos(tmp_path, 40), flat()
     decoded: list[Path] = []
 
-    def count(path: Path) -> Image.Image:
+    def count(path: Path, reading: Reading, *, expected: int | None) -> bytes:
         decoded.append(path)
-        return decode(path)
+        return read(path, reading, expected=expected)
 
-    monkeypatch.setattr(loading, "decode", count)
+    monkeypatch.setattr(loading, "read", count)
     batches = embed_files(
         backbone,
         manifest.paths,
         [range(40)],
+        ids=manifest.ids,
         root=manifest.root,
         device=torch.device("cpu"),
         precision="float32",
@@ -216,7 +219,7 @@ def test_decoding_stays_a_bounded_number_of_batches_ahead(
         ({"batch_size": 0}, "batch size is 0"),
         ({"workers": 0}, "number of workers is 0"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"dtype": "int8"}, "int8"),
+        ({"dtype": "int4"}, "int4"),
     ],
 )
 def test_a_bad_option_is_refused_before_anything_is_made(

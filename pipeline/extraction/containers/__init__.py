@@ -15,7 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from cache.errors import InputError
+from cache.errors import DmlError, InputError
+from cache.url_files import read_url, size_of_url
+from cache.urls import Location, is_url, suffix_of
 
 MARK = "::"
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
@@ -47,19 +49,26 @@ def join(base: str, name: str) -> str:
 def split(path: str | Path) -> tuple[str, str] | None:
     """Return the container and the name in it, or None for a path of an ordinary file."""
     file, mark, name = str(path).partition(MARK)
-    if not mark or not os.path.isfile(file):
+    # At a URL no look: it would be a request for each image.
+    if not mark or not (is_url(file) or os.path.isfile(file)):
         return None
     return file, name.strip("/")
 
 
 def is_there(path: str | Path) -> bool:
-    """Tell whether there is a file or folder, or a picture in a container.
+    """Tell whether there is a file or (on this machine) a folder, or a picture in a container.
 
     Raises:
         InputError: the container is damaged or of another kind.
+        UnreachableError: the URL cannot be read.
     """
+    if is_url(path) and MARK not in str(path):
+        return size_of(path) >= 0
     parts = split(path)
-    return os.path.exists(path) if parts is None else opened(parts[0]).has(parts[1])
+    try:
+        return os.path.exists(path) if parts is None else opened(parts[0]).has(parts[1])
+    except FileNotFoundError:  # the container itself, at a URL
+        return False
 
 
 def is_folder(path: str | Path) -> bool:
@@ -79,12 +88,15 @@ def size_of(path: str | Path) -> int:
 
     Raises:
         InputError: the container is damaged or of another kind.
+        UnreachableError: the URL cannot be read.
     """
     parts = split(path)
     try:
-        return opened(parts[0]).size(parts[1]) if parts else os.stat(path).st_size
+        if parts:
+            return opened(parts[0]).size(parts[1])
+        return size_of_url(str(path)) if is_url(path) else os.stat(path).st_size
     except (OSError, ValueError, KeyError) as error:  # missing, out of reach, or no possible path
-        if isinstance(error, InputError):
+        if isinstance(error, DmlError):
             raise
         return -1
 
@@ -95,10 +107,11 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         FileNotFoundError: it is not there.
         InputError: the container is damaged or of another kind.
+        UnreachableError: the URL cannot be read.
     """
     parts = split(path)
     if parts is None:
-        return Path(path).read_bytes()
+        return read_url(str(path)) if is_url(path) else Path(path).read_bytes()
     try:
         return opened(parts[0]).read(parts[1])
     except KeyError as error:
@@ -110,24 +123,29 @@ def opened(file: str) -> Container:
 
     Raises:
         InputError: it is damaged or of another kind.
+        UnreachableError: the URL cannot be read.
     """
-    status = os.stat(file)
+    if is_url(file):  # indexed once in a process: to ask whether it changed takes a request
+        changed, size = 0, 0
+    else:
+        status = os.stat(file)
+        changed, size = status.st_mtime_ns, status.st_size
     with _building:
-        return _indexed(file, status.st_mtime_ns, status.st_size)
+        return _indexed(file, changed, size)
 
 
 @lru_cache(maxsize=_KEPT)
 def _indexed(file: str, _changed: int, _size: int) -> Container:
-    return _opener(file)(Path(file))
+    return _opener(file)(file if is_url(file) else Path(file))
 
 
-def _opener(file: str) -> Callable[[Path], Container]:
+def _opener(file: str) -> Callable[[Location], Container]:
     if file.lower().endswith(COMPRESSED):
         raise InputError(
             f"{file} is compressed as a whole, so no picture in it can be read alone: unpack it, "
             "or turn it into a plain .tar once"
         )
-    suffix = Path(file).suffix.lower()
+    suffix = suffix_of(file)
     if suffix == ".zip":
         from pipeline.extraction.containers._zip import ZipArchive
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cache.errors import InputError
+from cache.urls import Location
 from pipeline.extraction.containers._pickled import plain_pickles
+from pipeline.extraction.containers._source import read_whole
 
 SIDE = 32
 _VALUES = 3 * SIDE * SIDE
 _PPM = f"P6 {SIDE} {SIDE} 255\n".encode()
 
 
-def load_batch(file: Path) -> Mapping[str, Any]:
+def load_batch(file: Location) -> Mapping[str, Any]:
     """Read a batch with its checked pictures `data`, (N, 3072) uint8: red, green, blue planes.
 
     Raises:
         InputError: the file is no such batch.
     """
-    found: Any = plain_pickles(file.read_bytes(), str(file))[0]
+    found: Any = plain_pickles(read_whole(file), str(file))[0]
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_VALUES,):
         raise InputError(f"{file} is no CIFAR batch: expected 'data' of N x {_VALUES} bytes")
@@ -33,7 +34,7 @@ def load_batch(file: Path) -> Mapping[str, Any]:
 class CifarBatch:
     """The pictures of a batch by row, each given as a PPM image."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Location) -> None:
         self._pictures = load_batch(file)["data"].reshape(-1, 3, SIDE, SIDE)  # (N, 3, H, W)
 
     def names(self) -> Collection[str]:

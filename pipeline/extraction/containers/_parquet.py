@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.errors import InputError
+from cache.errors import InputError, UnreachableError
+from cache.urls import Location
+from pipeline.extraction.containers._source import open_source
 
 _KEPT_GROUPS = 4
 
@@ -31,9 +33,9 @@ class ParquetImages:
     file's order cost one read a group, rows in random order one read each.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Location) -> None:
         self._file = file
-        with reading(file), pq.ParquetFile(file) as parquet:
+        with opened_table(file) as parquet:
             self._columns = image_columns(parquet.schema_arrow)
             metadata = parquet.metadata
             rows = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
@@ -78,7 +80,7 @@ class ParquetImages:
             found = ", ".join(map(repr, self._columns)) or "none"
             raise InputError(
                 f"{self._file} has the picture columns {found}: expected one of them before the "
-                f"row, as in {self._file.name}::image/0"
+                f"row, as in {str(self._file).rpartition('/')[2]}::image/0"
             )
         return column, int(row)
 
@@ -93,7 +95,7 @@ class ParquetImages:
             return self._groups[key]
 
     def _loaded(self, column: str, number: int) -> pa.Array:
-        with reading(self._file), pq.ParquetFile(self._file) as parquet:
+        with opened_table(self._file) as parquet:
             values = parquet.read_row_group(number, columns=[column])[column]
         if pa.types.is_struct(values.type):
             values = pc.struct_field(values, "bytes")
@@ -120,10 +122,23 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
+def opened_table(file: Location) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; raises InputError where it cannot be read."""
+    if isinstance(file, Path):
+        with reading(file), pq.ParquetFile(file) as parquet:
+            yield parquet
+    else:
+        with open_source(file) as stream, reading(file), pq.ParquetFile(stream) as parquet:
+            yield parquet
+
+
+@contextmanager
+def reading(file: Location) -> Iterator[None]:
     """Turn pyarrow's refusals into one line."""
     try:
         yield
+    except UnreachableError:
+        raise
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(

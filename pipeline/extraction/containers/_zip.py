@@ -7,13 +7,15 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Collection
-from pathlib import Path
 
-from cache.errors import InputError
+from cache.errors import InputError, UnreachableError
+from cache.urls import Location
+from pipeline.extraction.containers._source import open_source, read_part
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of the name, of the extra field
 _SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 1
+_EXTRA = 128  # bytes that the extra fields of a member take at most, usually
 
 
 class ZipArchive:
@@ -22,11 +24,13 @@ class ZipArchive:
     `zipfile` reads the index; it would share one file handle between threads.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Location) -> None:
         self._file = file
         try:
-            with zipfile.ZipFile(file) as archive:
+            with open_source(file) as stream, zipfile.ZipFile(stream) as archive:
                 infos = archive.infolist()
+        except (UnreachableError, FileNotFoundError):
+            raise
         except (zipfile.BadZipFile, OSError) as error:
             raise InputError(
                 f"{file} is no whole zip archive ({error}): it may be truncated, get it again"
@@ -62,21 +66,31 @@ class ZipArchive:
             zipfile.ZIP_DEFLATED,
         ):
             raise InputError(f"{name} in the zip archive is encrypted or packed in a rare way")
-        with self._file.open("rb") as stream:
-            stream.seek(info.header_offset)
-            header = stream.read(_LOCAL_HEADER.size)
-            if len(header) < _LOCAL_HEADER.size or header[:4] != _SIGNATURE:
-                raise InputError(f"{name} in the zip archive is damaged")
-            _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-            stream.seek(name_length + extra_length, 1)
-            packed = stream.read(info.compress_size)
-        return _unpacked(packed, info)
+        return _unpacked(self._packed(name, info), info)
+
+    def _packed(self, name: str, info: zipfile.ZipInfo) -> bytes:
+        """Read a member as it is stored, by one read where its extra fields are as short as usual.
+
+        Only its own header, in front of it, tells where it begins.
+        """
+        before = _LOCAL_HEADER.size + len(info.orig_filename.encode()) + _EXTRA
+        content = read_part(self._file, info.header_offset, before + info.compress_size)
+        if len(content) < _LOCAL_HEADER.size or content[:4] != _SIGNATURE:
+            raise InputError(f"{name} in the zip archive is damaged")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack_from(content)
+        start = _LOCAL_HEADER.size + name_length + extra_length
+        packed = content[start : start + info.compress_size]
+        if len(packed) < info.compress_size:
+            packed = read_part(self._file, info.header_offset + start, info.compress_size)
+        return packed
 
 
 def _unpacked(packed: bytes, info: zipfile.ZipInfo) -> bytes:
     try:
         is_stored = info.compress_type == zipfile.ZIP_STORED
-        content = packed if is_stored else zlib.decompress(packed, -zlib.MAX_WBITS, info.file_size)
+        # No more than the index says: an entry that lies about its size must not fill the memory.
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        content = packed if is_stored else unpacker.decompress(packed, max(1, info.file_size))
     except zlib.error as error:
         raise InputError(f"{info.filename} in the zip archive is damaged: {error}") from error
     if zlib.crc32(content) != info.CRC:

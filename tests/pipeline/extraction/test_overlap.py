@@ -31,10 +31,11 @@ def backbone() -> Backbone:
 
 def grey(first: int, count: int, size: int) -> Loaded:
     """Pictures of one grey each: file n has level 10 n; the batch is padded to `size`."""
-    pixels = torch.zeros(size, 3, 4, 4, dtype=torch.uint8)
+    pixels = torch.zeros(1, size, 3, 4, 4, dtype=torch.uint8)
     for place in range(count):
-        pixels[place] = 10 * (first + place)
-    return Loaded(range(first, first + count), pixels, {first: "broken"})
+        pixels[0, place] = 10 * (first + place)
+    images = np.full((count, 40), first, np.uint8)
+    return Loaded(range(first, first + count), pixels, {first: "broken"}, images)
 
 
 def test_features_come_in_order_without_the_padding() -> None:
@@ -42,9 +43,12 @@ def test_features_come_in_order_without_the_padding() -> None:
     found = list(overlap.embed_overlapped(backbone(), batches, device=CPU, precision="float32"))
     assert [batch.files for batch in found] == [range(3), range(3, 6), range(6, 7)]
     assert [batch.unreadable for batch in found] == [{0: "broken"}, {3: "broken"}, {6: "broken"}]
+    assert np.concatenate([batch.images for batch in found])[:, 0].tolist() == [0] * 3 + [3] * 3 + [
+        6
+    ]
     values = np.concatenate([batch.values for batch in found])
-    assert values.shape == (7, 3)
-    assert np.allclose(values[:, 0], (10 * np.arange(7) / 255 - 0.5) / 0.5, atol=1e-6)
+    assert values.shape == (7, 1, 3)
+    assert np.allclose(values[:, 0, 0], (10 * np.arange(7) / 255 - 0.5) / 0.5, atol=1e-6)
 
 
 def test_a_result_is_awaited_when_the_next_batch_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +113,10 @@ def test_cuda_gives_each_file_its_own_features_while_batches_overlap() -> None:
         for number in range(20):
             loaded = grey(0, size, size)
             pixels = (loaded.pixels + number).pin_memory()
-            yield Loaded(range(number * size, (number + 1) * size), pixels, {})
+            files = range(number * size, (number + 1) * size)
+            yield Loaded(files, pixels, {}, loaded.images)
 
     found = list(overlap.embed_overlapped(given, pinned(), device=cuda, precision="float32"))
     for number, batch in enumerate(found):
         levels = 10 * np.arange(size) + number
-        assert np.allclose(batch.values[:, 0], (levels / 255 - 0.5) / 0.5, atol=1e-5)
+        assert np.allclose(batch.values[:, 0, 0], (levels / 255 - 0.5) / 0.5, atol=1e-5)
