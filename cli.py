@@ -15,6 +15,7 @@ import typer
 
 from pipeline.commands import (
     ablate,
+    cache,
     data,
     demo,
     evaluate,
@@ -38,6 +39,9 @@ app = typer.Typer(
     "[bold]train[/], learns an embedding on the stored features in seconds; [bold]eval[/] "
     "compares it with the untrained features. Start with [bold]dml demo[/].",
 )
+cache_app = typer.Typer(
+    help="Bring features from other programs into a store, and those of a store into files.",
+)
 noise_app = typer.Typer(
     help="Make wrong labels as files that can be shared, read published lists, estimate noise.\n\n"
     "A label overlay is a Parquet file with a label for each training row of one manifest; it "
@@ -59,10 +63,13 @@ app.command()(ablate.ablate)
 app.command()(ablate.table)
 app.command()(probe.probe)
 app.command()(data.data)
+app.add_typer(cache_app, name="cache")
 app.add_typer(noise_app, name="noise")
 app.command(name="list")(listing.list_entries)
 app.command()(info.info)
 app.command()(demo.demo)
+cache_app.command(name="import")(cache.import_file)
+cache_app.command(name="export")(cache.export_file)
 noise_app.command(name="make")(noise.make_noise)
 noise_app.command(name="describe")(noise.describe_noise)
 noise_app.command(name="export")(noise.export_noise)
@@ -76,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        is_bare = given in ([], ["noise"])  # a group of commands by itself
+        is_bare = given in ([], ["cache"], ["noise"])  # a group of commands by itself
         code = app([*given, "--help"] if is_bare else given, standalone_mode=False)
         if code == INTERRUPTED:  # newer Typer turns the interruption into an exit code
             raise KeyboardInterrupt

@@ -18,6 +18,7 @@ from cache.errors import (
     StoreIncompleteError,
     StoreMismatchError,
     StoreNotFoundError,
+    UnreachableError,
 )
 from cache.fingerprint import Fingerprint, rows_digest, sha256_of_file
 
@@ -40,6 +41,7 @@ __all__ = [
     "StoreMismatchError",
     "StoreNotFoundError",
     "StoreWriter",
+    "UnreachableError",
     "rows_digest",
     "sha256_of_file",
 ]

@@ -97,9 +97,13 @@ def ablate(
     """
     if seeds < 1:
         raise InputError(f"the number of seeds is {seeds}: expected at least 1")
+    store = store.choose(_features_of(cells))
     features = store.read()
     fingerprint = store.fingerprint.digest()
-    kept = Cells(folder, {"fingerprint": fingerprint, "rows": _digest_of_rows(features)})
+    decided_by = {"fingerprint": fingerprint, "rows": _digest_of_rows(features)}
+    if store.features != store.feature_names[0]:
+        decided_by["features"] = store.features
+    kept = Cells(folder, decided_by)
     ground = Ground.prepare(
         features, [cell.settings for cell in cells], recall_at=recall_at, device=device, way=way
     )
@@ -115,6 +119,17 @@ def ablate(
         reused=sum(seeds - len(job.missing) for job in jobs),
         failures=[line for job in jobs for line in _failures(job)],
     )
+
+
+def _features_of(cells: Sequence[Cell]) -> str | None:
+    """Return which features of the store the cells are trained on."""
+    names = {cell.settings.features for cell in cells}
+    if len(names) > 1:
+        raise InputError(
+            "one ablation reads one kind of features: run it once for each, with --features and "
+            "another --out"
+        )
+    return names.pop() if names else None
 
 
 def _failures(job: _Job) -> Iterator[str]:

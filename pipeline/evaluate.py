@@ -105,6 +105,7 @@ def evaluate_run(
             they do not fit into the memory.
     """
     refuse_other_store(run, store)
+    store = store.choose(run.settings.features)
     if by == "superlabel" and by not in store.rows.column_names:
         raise InputError(
             f"{store.path} has no superlabels: add a column superlabel to its manifest and extract "

@@ -72,7 +72,7 @@ def probe(
         InputError: nothing is trained, it is not known which labels are wrong, or the loss has no
             cosines to weigh.
     """
-    features = store.read()
+    features = store.choose(settings.features).read()
     roles = split(features.rows, settings.protocol)
     if settings.validation is not None:
         kind, folds, fold = settings.validation, settings.folds, settings.fold

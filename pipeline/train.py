@@ -61,6 +61,7 @@ def train(
         StoreIncompleteError: the extraction has not finished.
     """
     settings.check()
+    store = store.choose(settings.features)
     refuse_unusable(path)
     rows = store.readable_rows()
     roles = split(rows, settings.protocol)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import cli
-from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
+from cache import FeatureStore, Fingerprint, StoreWriter, attempts, rows_digest, url_files
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.extraction.images import Transform
 from pipeline.runs import workspace
+
+from .faulty import FaultyFileSystem
 
 torch.set_num_threads(1)  # the tests run in one process for each core
 
@@ -156,6 +161,44 @@ def pictures(tmp_path: Path) -> Path:
             pixels = generator.integers(0, 256, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
     return tmp_path / "pictures"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a server that speaks S3, on this machine; it starts in a second or two."""
+    from moto.server import ThreadedMotoServer  # what does not use it need not wait
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket; the environment tells where it is, as it would a user's."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    url_files.forget_connections()
+    url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
+    url_files.file_system(url).mkdir(url)
+    yield url
+    url_files.forget_connections()
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFileSystem]]:
+    """The file system at `faulty://`, empty; nothing waits before it tries again."""
+    monkeypatch.setattr("cache.attempts.PAUSES", (0.0,) * len(attempts.PAUSES))
+    FaultyFileSystem.reset()
+    yield FaultyFileSystem
+    FaultyFileSystem.reset()
 
 
 @pytest.fixture

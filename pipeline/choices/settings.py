@@ -32,6 +32,7 @@ class Settings:
         loss: a recipe or a loss.
         selection: a selection; None = the recipe's.
         noise: a noise spec such as "symmetric:0.5"; None = labels as given.
+        features: which of the store's features, for example "max"; None = the first.
         protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
         epochs: passes over the training rows.
         batch_size: rows per step; None = the loss's.
@@ -58,6 +59,7 @@ class Settings:
     loss: str = "prism"
     selection: str | None = None
     noise: str | None = None
+    features: str | None = None
     protocol: Literal["query-gallery", "class-disjoint"] | None = None
     epochs: Annotated[int, "at least 1"] = 40
     batch_size: Annotated[int, "at least 1"] | None = None

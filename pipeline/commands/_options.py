@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -19,4 +18,22 @@ ProtocolOption = Annotated[
         "classes trains, the others search among themselves). Default: what the splits suggest."
     ),
 ]
-StoreOption = Annotated[Path | None, typer.Option(help="The feature store. Default: the latest.")]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which features of the store, as dml info lists them: max, avg@1. Default: the first.",
+    ),
+]
+# Texts, because a `Path` would make one slash of the two in `s3://bucket`.
+StoreOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The feature store, also at a URL. Default: the latest."),
+]
+TrainedStoreOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="The feature store, also at a URL. Default: the one it was trained on.",
+    ),
+]

@@ -11,7 +11,9 @@ from cache.errors import InputError
 from pipeline.choices.values import parse_ranks
 from pipeline.commands._options import (
     DeviceOption,
+    FeaturesOption,
     JsonOption,
+    StoreOption,
     Validation,
 )
 from pipeline.output.terminal import note, show, stage
@@ -57,9 +59,8 @@ def ablate(
     recall: Annotated[
         str, typer.Option(help="The K of Recall@K, separated by commas.")
     ] = "1,2,4,8",
-    store: Annotated[
-        Path | None, typer.Option(help="The feature store. Default: the latest.")
-    ] = None,
+    store: StoreOption = None,
+    features: FeaturesOption = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the results and the finished cells.")
     ] = workspace.ABLATION,
@@ -96,7 +97,13 @@ def ablate(
     from pipeline.choices.grid import plan, refuse_unknown_baseline
     from pipeline.choices.settings import Settings
 
-    given = {"epochs": epochs, "batch_size": batch_size, "dim": dim, "validation": validation}
+    given = {
+        "features": features,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "dim": dim,
+        "validation": validation,
+    }
     common = Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     cells = plan(
         common, loss=loss, select=select, noise=noise, protocol=protocol, changes=changes or []
@@ -112,7 +119,7 @@ def ablate(
     from cache import FeatureStore
 
     source = store or workspace.latest("store")
-    opened = FeatureStore.open(source)  # before the wait for torch
+    opened = FeatureStore.open(source, features)  # before the wait for torch
     from pipeline.ablate import ablate as run
     from pipeline.ablation.summary import summarise
     from pipeline.output.ablation_lines import ablation_json, ablation_lines, failure_line

@@ -11,6 +11,7 @@ from pipeline.choices.values import parse_ranks
 from pipeline.commands._options import (
     DeviceOption,
     JsonOption,
+    TrainedStoreOption,
 )
 from pipeline.output.terminal import note, show
 
@@ -39,9 +40,7 @@ def evaluate(
             "with thousands of classes.",
         ),
     ] = False,
-    store: Annotated[
-        Path | None, typer.Option(help="The feature store. Default: the one it was trained on.")
-    ] = None,
+    store: TrainedStoreOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cache.errors import DiskFullError
+from cache.errors import DiskFullError, UnreachableError
+from cache.urls import is_url
 from pipeline.commands._options import (
     DeviceOption,
     JsonOption,
@@ -15,19 +16,24 @@ from pipeline.commands._options import (
 from pipeline.output.terminal import show, stage
 from pipeline.runs import workspace
 
-Pool = Literal["avg", "max", "avg+max", "cls"]
+Exif = Literal["ignore", "rotate"]
+Truncated = Literal["skip", "use"]
+Unreadable = Literal["skip", "stop"]
 Dtype = Literal["float16", "float32"]
 
 
 def extract(
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             help="A folder of class folders, or a CSV or Parquet file with the columns path and "
-            "label (optional: id, split, superlabel, true_label). Default: the demo set."
+            "label (optional: id, split, superlabel, true_label); also at a URL. Default: the demo "
+            "set."
         ),
     ] = None,
-    store: Annotated[Path, typer.Option(help="Where the features go.")] = workspace.STORE,
+    store: Annotated[
+        str, typer.Option(metavar="PATH", help="Where the features go, also a URL.")
+    ] = str(workspace.STORE),
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +44,23 @@ def extract(
     weights: Annotated[
         Path | None, typer.Option(help="Weights file (.safetensors, .pth) for the backbone.")
     ] = None,
-    pool: Annotated[Pool | None, typer.Option(help="Default: the backbone's own.")] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="avg, max, avg+max, cls, own; of a distilled DeiT also dist and cls-only (each of "
+            "its two tokens alone). Several in one pass: avg,max. Default: the backbone's own."
+        ),
+    ] = None,
+    views: Annotated[
+        int,
+        typer.Option(help="Further features of each image: randomly cropped, maybe mirrored."),
+    ] = 0,
+    view_seed: Annotated[
+        int, typer.Option(help="Other crops; each depends on it, the id and its number alone.")
+    ] = 0,
+    view_scale: Annotated[
+        tuple[float, float], typer.Option(help="Least and largest share of the area in a crop.")
+    ] = (0.2, 1.0),
     dtype: Annotated[Dtype, typer.Option(help="Number format in the store.")] = "float16",
     batch_size: Annotated[
         int | None,
@@ -50,6 +72,20 @@ def extract(
         int | None, typer.Option(help="Decoding threads. Default: one for each core.")
     ] = None,
     device: DeviceOption = "auto",
+    unreadable: Annotated[
+        Unreadable, typer.Option(help="List such images and skip them, or stop at the first.")
+    ] = "skip",
+    truncated: Annotated[
+        Truncated,
+        typer.Option(help="Images whose end is missing: skip them, or use what is there."),
+    ] = "skip",
+    exif: Annotated[
+        Exif,
+        typer.Option(help="Ignore the camera's orientation as torchvision does, or rotate by it."),
+    ] = "ignore",
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Images with more are unreadable. Default: 89478485.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a frozen backbone over all images and store the features.
@@ -63,15 +99,27 @@ def extract(
     [bold]dml extract photos/[/]
 
     [bold]dml extract photos.csv --backbone timm:deit_small_patch16_224[/]
+
+    [bold]dml extract s3://bucket/photos --store s3://bucket/features.zarr[/]
     """
+    from dataclasses import replace
+
     from pipeline.backbones import load_backbone
+    from pipeline.backbones._pooling import split_pools
     from pipeline.datasets import load_manifest
     from pipeline.extract import extract as run
-    from pipeline.output.present import extract_json, extract_lines
+    from pipeline.extraction.decoding import Reading
+    from pipeline.extraction.embed import UnreadableFileError
+    from pipeline.extraction.views import Augmentation
+    from pipeline.output.extraction_lines import extract_json, extract_lines
 
+    split_pools(pool)  # before anything is listed or loaded
+    augmentation = Augmentation(views=views, seed=view_seed, scale=view_scale)
+    reading = Reading(exif=exif, truncated=truncated, max_pixels=max_pixels)
     manifest = load_manifest(data)
     name = backbone or ("efficientnet_lite0" if data is None else "resnet50")
     network = load_backbone(name, weights=weights, pool=pool)
+    network = replace(network, transform=replace(network.transform, reading=reading))
     with stage(f"extracting features ({name})") as progress:
         try:
             report = run(
@@ -82,10 +130,12 @@ def extract(
                 batch_size=batch_size,
                 workers=workers,
                 device=device,
+                augmentation=augmentation,
+                unreadable=unreadable,
                 progress=progress,
             )
-        except (KeyboardInterrupt, DiskFullError):
-            if store.exists():
+        except (KeyboardInterrupt, DiskFullError, UnreachableError, UnreadableFileError):
+            if is_url(store) or Path(store).exists():
                 workspace.point("store", store)  # it holds what was finished
             raise
     workspace.point("store", report.store)

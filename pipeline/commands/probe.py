@@ -12,6 +12,7 @@ from cache.errors import InputError
 from pipeline.commands._options import (
     DeviceOption,
     JsonOption,
+    TrainedStoreOption,
 )
 from pipeline.output.terminal import note, show, stage
 
@@ -20,9 +21,7 @@ def probe(
     run: Annotated[
         Path | None, typer.Argument(help="Folder of a run. Default: the latest.")
     ] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="The feature store. Default: the one it was trained on.")
-    ] = None,
+    store: TrainedStoreOption = None,
     points: Annotated[int, typer.Option(help="Points in time, first and last epoch included.")] = 9,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

@@ -9,8 +9,10 @@ import typer
 
 from pipeline.commands._options import (
     DeviceOption,
+    FeaturesOption,
     JsonOption,
     ProtocolOption,
+    StoreOption,
     Validation,
 )
 from pipeline.output.terminal import show, stage
@@ -18,9 +20,8 @@ from pipeline.runs import workspace
 
 
 def train(
-    store: Annotated[
-        Path | None, typer.Option(help="The feature store. Default: the latest.")
-    ] = None,
+    store: StoreOption = None,
+    features: FeaturesOption = None,
     loss: Annotated[
         str | None, typer.Option(help="A recipe or a loss: see dml list losses. Default: prism.")
     ] = None,
@@ -83,6 +84,7 @@ def train(
         "loss": loss,
         "selection": select,
         "noise": noise,
+        "features": features,
         "epochs": epochs,
         "batch_size": batch_size,
         "dim": dim,
@@ -102,7 +104,7 @@ def train(
     budget = None if memory is None else parse_size("--memory", memory)
 
     source = store or workspace.latest("store")
-    opened = FeatureStore.open(source)  # before the wait for torch
+    opened = FeatureStore.open(source, settings.features)  # before the wait for torch
     from pipeline.output.present import train_json, train_lines
     from pipeline.runs.record import free_path
     from pipeline.train import train as learn

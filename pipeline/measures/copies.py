@@ -41,14 +41,18 @@ def first_copies(rows: Tensor) -> Tensor:
     Returns:
         (N,) int64, the row's own number where it has no earlier copy.
     """
-    bits = rows.float().contiguous().view(torch.int32)  # (N, D)
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator)
-    factors = factors.to(rows.device)
+    factors = factors.to(rows.device)  # (D,)
     key = torch.cat(
-        [(part.long() * factors).sum(dim=1) for part in torch.split(bits, _ROWS_AT_ONCE)]
+        [(_bits(part).long() * factors).sum(dim=1) for part in torch.split(rows, _ROWS_AT_ONCE)]
     )
     group = torch.unique(key, return_inverse=True)[1]
     numbers = torch.arange(len(key), device=rows.device)
     first = torch.full_like(group, len(key)).scatter_reduce(0, group, numbers, "amin")
     return first[group]
+
+
+def _bits(rows: Tensor) -> Tensor:
+    """See the float32 values of rows (n, D) as int32."""
+    return rows.float().contiguous().view(torch.int32)

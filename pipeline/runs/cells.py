@@ -72,12 +72,13 @@ class Cells:
         return {"store": self._store, **facts}
 
     def _refuse_other_store(self, decided_by: Mapping[str, Any]) -> None:
-        for name, value in self._store.items():
-            found = decided_by["store"][name]
-            if found != value:
+        earlier = decided_by["store"]
+        for name in dict.fromkeys([*self._store, *earlier]):
+            found, asked = earlier.get(name, "the first"), self._store.get(name, "the first")
+            if found != asked:
                 raise InputError(
                     f"{self.folder} holds results of a store with {name} {found[:12]}, this one "
-                    f"has {value[:12]}: choose another --out, or the right --store"
+                    f"has {asked[:12]}: choose another --out, or the right --store"
                 )
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import InputError
+from cache.place import place_of
 from cache.store import FeatureStore
 from pipeline.runs import workspace
 from pipeline.runs.record import Run
 
 
-def open_run(run: Path | None, store: Path | None) -> tuple[Run, FeatureStore]:
+def open_run(run: Path | None, store: str | Path | None) -> tuple[Run, FeatureStore]:
     """Open a run (None: the latest) and its store (None: the one that its record names).
 
     Where the recorded store is gone, the latest is taken.
 
     Raises:
         InputError: there is no such run or store, or the store is another one.
+        UnreachableError: the store is at a URL that cannot be read.
     """
     chosen = Run.open(run or workspace.latest("run"))
-    recorded = Path(chosen.record["store"]["path"])
-    opened = FeatureStore.open(
-        store or (recorded if recorded.exists() else workspace.latest("store"))
-    )
+    recorded = str(chosen.record["store"]["path"])
+    is_gone = store is None and place_of(recorded).is_free()
+    opened = FeatureStore.open(store or (workspace.latest("store") if is_gone else recorded))
     refuse_other_store(chosen, opened)
     return chosen, opened
 

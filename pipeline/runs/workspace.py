@@ -1,7 +1,7 @@
 """The output folder of bare commands, `./dml-out/`, and its pointer to the latest store and run.
 
 `latest.json` names them relative to the folder where they lie inside it, so the folder can be moved
-or renamed as a whole; nothing is guessed from names or time stamps.
+or renamed as a whole; nothing is guessed from names or time stamps. A store may be at a URL.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from cache.errors import InputError
+from cache.urls import Location, is_url
 
 FOLDER = Path("dml-out")
 STORE = FOLDER / "features.zarr"
@@ -22,7 +23,11 @@ _COMMAND = {"store": "dml extract", "run": "dml train"}
 _OPTION = {"store": "--store PATH", "run": "its folder"}
 
 
-def latest(kind: Kind, folder: Path = FOLDER) -> Path:
+@overload
+def latest(kind: Literal["run"], folder: Path = ...) -> Path: ...
+@overload
+def latest(kind: Literal["store"], folder: Path = ...) -> Location: ...
+def latest(kind: Kind, folder: Path = FOLDER) -> Location:
     """Find the store or run that was made last; raises InputError where there is none."""
     name = _read(folder).get(kind)
     if name is None:
@@ -30,6 +35,8 @@ def latest(kind: Kind, folder: Path = FOLDER) -> Path:
             f"no {kind} was made here yet ({folder / 'latest.json'} names none): "
             f"run `{_COMMAND[kind]}` first, or name {_OPTION[kind]}"
         )
+    if is_url(name):
+        return name
     path = folder / name  # an absolute name stays as it is
     if not path.exists():
         raise InputError(
@@ -39,14 +46,18 @@ def latest(kind: Kind, folder: Path = FOLDER) -> Path:
     return path
 
 
-def point(kind: Kind, path: Path, folder: Path = FOLDER) -> None:
+def point(kind: Kind, path: Location, folder: Path = FOLDER) -> None:
     """Remember a finished store or run as the latest."""
-    inside = Path(os.path.relpath(path.resolve(), folder.resolve()))
-    name = str(path.resolve()) if inside.parts[0] == ".." else inside.as_posix()
+    name = str(path) if is_url(path) else _name(Path(path).resolve(), folder.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".latest.{os.getpid()}.part"
     part.write_text(json.dumps({**_read(folder), kind: name}, indent=2) + "\n", encoding="utf-8")
     part.replace(folder / "latest.json")
+
+
+def _name(path: Path, folder: Path) -> str:
+    inside = Path(os.path.relpath(path, folder))
+    return str(path) if inside.parts[0] == ".." else inside.as_posix()
 
 
 def _read(folder: Path) -> dict[str, str]:

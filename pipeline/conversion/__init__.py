@@ -1,0 +1,1 @@
+"""Features from elsewhere: what their columns mean, and where further labels go."""
