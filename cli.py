@@ -40,7 +40,8 @@ app = typer.Typer(
     "compares it with the untrained features. Start with [bold]dml demo[/].",
 )
 cache_app = typer.Typer(
-    help="Bring features from other programs into a store, and those of a store into files.",
+    help="Bring features from other programs into a store, and those of a store into files; take "
+    "images out of a store.",
 )
 noise_app = typer.Typer(
     help="Make wrong labels as files that can be shared, read published lists, estimate noise.\n\n"
@@ -70,6 +71,7 @@ app.command()(info.info)
 app.command()(demo.demo)
 cache_app.command(name="import")(cache.import_file)
 cache_app.command(name="export")(cache.export_file)
+cache_app.command(name="remove")(cache.remove)
 noise_app.command(name="make")(noise.make_noise)
 noise_app.command(name="describe")(noise.describe_noise)
 noise_app.command(name="export")(noise.export_noise)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +28,7 @@ from cache.layout import FEATURES, LEDGER, Header, damaged, reading
 from cache.place import Place
 
 SEGMENTS = "ledger"
+_READERS = 32  # they wait for the network
 Values: TypeAlias = Mapping[str, NDArray[np.generic]]  # array name -> (n, width)
 
 
@@ -124,9 +126,9 @@ class Ledger:
             StoreCorruptError: it is missing, or a line that was not cut off makes no sense.
         """
         with reading(store, LEDGER):
-            lines = _whole_lines(store.read(LEDGER))
-            for name in store.names(SEGMENTS):
-                lines += _whole_lines(store.read(f"{SEGMENTS}/{name}"))
+            # In this order nothing is missed when a writer joins them at this moment.
+            segments = _segments(store)
+            lines = [*_whole_lines(store.read(LEDGER)), *segments]
             by_number = {chunk.number: chunk for chunk in map(FinishedChunk.from_line, lines)}
         if not all(_fits(chunk, header) for chunk in by_number.values()):
             raise damaged(store, LEDGER)
@@ -187,6 +189,21 @@ class LedgerWriter:
             self._store.write(LEDGER, b"".join(lines))
             for name in names:
                 self._store.remove(f"{SEGMENTS}/{name}")
+
+
+def _segments(store: Place) -> list[bytes]:
+    """Read the lines that are files of their own, in their order."""
+
+    def read(name: str) -> list[bytes]:
+        try:
+            return _whole_lines(store.read(f"{SEGMENTS}/{name}"))
+        except FileNotFoundError:  # joined since
+            return []
+
+    if not (names := store.names(SEGMENTS)):
+        return []
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="ledger") as pool:
+        return [line for lines in pool.map(read, names) for line in lines]
 
 
 def _whole_lines(content: bytes) -> list[bytes]:

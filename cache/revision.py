@@ -1,26 +1,32 @@
 """Changes of a store: other labels, other images, rows taken out, damaged chunks forgotten.
 
-Each is one step for readers: they see the store as it was or as it became. The functions need the
-store's lock.
+Each is one step for readers: they see the store as it was or as it became. Whoever calls the
+functions that take an open store has its lock.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from cache.errors import InputError
+from cache.durable import writing_to
+from cache.errors import InputError, StoreMismatchError
 from cache.fingerprint import Fingerprint
 from cache.fingerprint import rows_digest as digest_of
 from cache.layout import HEADER, Header
 from cache.ledger import FinishedChunk, LedgerWriter
-from cache.place import Place
+from cache.lock import lock_for_writing
+from cache.place import Place, place_of
 from cache.rows import BYTES, REMOVED, count_relabelled, live_rows, rows_to_bytes
 from cache.store import FeatureStore
+
+_ORDER = "they stand in another order, or their files have changed"
 
 
 class Changes(NamedTuple):
@@ -85,14 +91,56 @@ def bring_up_to_date(
     return FeatureStore.at(store.place), Changes(added=added, removed=removed)
 
 
-def remove(store: FeatureStore, ids: Sequence[str]) -> None:
+def refuse_other_images(store: FeatureStore, fingerprint: Fingerprint, rows: pa.Table) -> None:
+    """Refuse a store that would fit if it had other images, and say how many.
+
+    Raises:
+        StoreMismatchError: only the list of images differs.
+    """
+    differences = store.fingerprint.differences(fingerprint)
+    if not differences or differences[0][0] != "rows_digest":
+        return
+    _, found, expected = differences[0]
+    table, gone = _merged(store.table, rows)
+    added = table.num_rows - store.table.num_rows
+    what = (
+        f"{added:,} are new or changed, {gone:,} are gone or changed" if added or gone else _ORDER
+    )
+    raise StoreMismatchError(
+        f"{store.place} was made of other images (rows_digest): {what}: run the same "
+        "command with --update to bring it up to date, or choose another --store",
+        field="rows_digest",
+        found=found,
+        expected=expected,
+    )
+
+
+def remove_rows(path: str | Path, ids: Sequence[str]) -> FeatureStore:
     """Take rows out of a store: nobody sees them again.
 
     Their values stay in the files until the store is exported to a new one.
 
+    Args:
+        path: of the store; also a URL.
+        ids: of the rows.
+
+    Returns:
+        The store as it is then.
+
     Raises:
+        StoreNotFoundError: there is no store.
         InputError: the store has no row of such an id, or none would be left.
+        StoreBusyError: another process writes to it.
+        DiskFullError: there is no room; nothing was removed.
     """
+    place = place_of(path)
+    Header.load(place)  # before the lock's file is made in what is no store
+    with writing_to(place), closing(lock_for_writing(place)):
+        _remove(FeatureStore.at(place), ids)
+    return FeatureStore.at(place)
+
+
+def _remove(store: FeatureStore, ids: Sequence[str]) -> None:
     unwanted, known = set(ids), store.rows["id"].to_pylist()
     if strangers := sorted(unwanted.difference(known)):
         raise InputError(f"{store.place} has no row {strangers[0]!r}: nothing was removed")

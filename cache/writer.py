@@ -17,7 +17,13 @@ from cache.layout import HEADER, LEDGER, Header
 from cache.ledger import FinishedChunk, LedgerWriter
 from cache.lock import Lock, lock_for_writing
 from cache.place import Place, place_of
-from cache.revision import Changes, bring_up_to_date, forget_damaged, relabel
+from cache.revision import (
+    Changes,
+    bring_up_to_date,
+    forget_damaged,
+    refuse_other_images,
+    relabel,
+)
 from cache.rows import checked_rows, rows_to_bytes
 from cache.store import FeatureStore
 from cache.stored import ChunkFiles
@@ -110,6 +116,7 @@ class StoreWriter:
                 store, changes = FeatureStore.at(place), Changes()
                 if update:
                     store, changes = bring_up_to_date(store, fingerprint, rows)
+                refuse_other_images(store, fingerprint, rows)
                 store.require(fingerprint, any_versions=store.is_complete)
                 changes = changes._replace(
                     relabelled=relabel(store, rows, str(root)),

@@ -260,5 +260,7 @@ def test_a_mistyped_command_or_list_is_refused(dml: Any) -> None:
 
 def test_info_refuses_what_is_neither_store_nor_run(home: Path, dml: Any) -> None:
     (home / "folder").mkdir()
+    assert "there is no feature store at" in refusal(dml("info folder"))
+    (home / "folder" / "file").touch()
     assert "folder is not a feature store" in refusal(dml("info folder"))
     assert "there is no feature store at" in refusal(dml("info nowhere"))

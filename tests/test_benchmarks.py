@@ -22,6 +22,7 @@ SMALL = {
         *("--backbone", "efficientnet_lite0", "--images", "40", "--pairs", "1", "--seconds", "0.1"),
     ],
     "growth": ["--points", "2", "--shrink", "10"],
+    "million_rows": ["--rows", "2000", "--features", "16"],
     "noise_detection": None,
     "noise_table": None,
     "paper_table": [
@@ -31,6 +32,7 @@ SMALL = {
         *("--methods", "contrastive", "--rows", "300", "--classes", "60", "--features", "16"),
         *("--steps", "3"),
     ],
+    "store_contents": ["--images", "300", "--epochs", "1", "--seeds", "2", "--rounds", "2"],
     "store_read": ["--gigabytes", "0.01", "--rounds", "3"],
     "training_rate": [
         *("--rows", "400", "--classes", "80", "--features", "16", "--dim", "8", "--runs", "2"),

@@ -147,3 +147,41 @@ def _refuse_with_store(*, features: str | None, force: bool) -> None:
         raise InputError("--features is for files: a .zarr gets all features of the store")
     if force:
         raise InputError("--force is for files: delete a store of that name yourself")
+
+
+def remove(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of the rows.")] = None,
+    ids_file: Annotated[
+        Path | None, typer.Option("--from", help="A text file with one id a line.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take images out of a store: nothing reads their features again.
+
+    Their values stay in the files until dml cache export copies the store without them.
+
+    Examples:
+
+    [bold]dml cache remove cat/1.jpg cat/7.jpg --store photos.zarr[/]
+
+    [bold]dml cache remove --from ids.txt[/]
+    """
+    from cache.revision import remove_rows
+    from pipeline.output.conversion_lines import remove_json, remove_lines
+
+    unwanted = [*(ids or []), *(_lines_of(ids_file) if ids_file else [])]
+    if not unwanted:
+        raise InputError("no ids were given: name them, or a file of them with --from FILE")
+    left = remove_rows(store or workspace.latest("store"), unwanted)
+    removed = len(set(unwanted))
+    show(as_json, remove_json(left, removed), remove_lines(left, removed))
+
+
+def _lines_of(file: Path) -> list[str]:
+    """Read a text file's lines that are not empty."""
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"cannot read the ids of {file}: {reason}") from error

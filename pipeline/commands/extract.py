@@ -16,10 +16,11 @@ from pipeline.commands._options import (
 from pipeline.output.terminal import show, stage
 from pipeline.runs import workspace
 
+Engine = Literal["local", "ray"]
 Exif = Literal["ignore", "rotate"]
 Truncated = Literal["skip", "use"]
 Unreadable = Literal["skip", "stop"]
-Dtype = Literal["float16", "float32"]
+Dtype = Literal["float16", "float32", "bfloat16", "int8"]
 
 
 def extract(
@@ -61,7 +62,24 @@ def extract(
     view_scale: Annotated[
         tuple[float, float], typer.Option(help="Least and largest share of the area in a crop.")
     ] = (0.2, 1.0),
-    dtype: Annotated[Dtype, typer.Option(help="Number format in the store.")] = "float16",
+    dtype: Annotated[
+        Dtype,
+        typer.Option(help="Number format in the store; bfloat16 and int8 are read as float32."),
+    ] = "float16",
+    chunk_rows: Annotated[
+        int, typer.Option(help="Rows in each file of a new store; more far away: 4096.")
+    ] = 512,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="The images have changed: add new and changed ones to the store, take out those "
+            "that are not there any more.",
+        ),
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Check what is finished, make damaged chunks anew.")
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -69,9 +87,24 @@ def extract(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Decoding threads. Default: one for each core.")
+        int | None,
+        typer.Option(
+            help="Decoding threads; of Ray the workers, each on one core or one GPU. Default: one "
+            "for each core (GPU)."
+        ),
     ] = None,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Engine, typer.Option(help="Where it runs: in this process, or on a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="auto, or HOST:PORT of the cluster's head. Default: Ray is started on this "
+            "machine, and ended.",
+        ),
+    ] = None,
     unreadable: Annotated[
         Unreadable, typer.Option(help="List such images and skip them, or stop at the first.")
     ] = "skip",
@@ -98,9 +131,13 @@ def extract(
 
     [bold]dml extract photos/[/]
 
+    [bold]dml extract photos/ --update[/]
+
     [bold]dml extract photos.csv --backbone timm:deit_small_patch16_224[/]
 
     [bold]dml extract s3://bucket/photos --store s3://bucket/features.zarr[/]
+
+    [bold]dml extract /nfs/photos --store /nfs/features.zarr --engine ray --ray-address auto[/]
     """
     from dataclasses import replace
 
@@ -108,12 +145,15 @@ def extract(
     from pipeline.backbones._pooling import split_pools
     from pipeline.datasets import load_manifest
     from pipeline.extract import extract as run
+    from pipeline.extraction.crew import ClusterError
     from pipeline.extraction.decoding import Reading
     from pipeline.extraction.embed import UnreadableFileError
+    from pipeline.extraction.machines import check_engine
     from pipeline.extraction.views import Augmentation
     from pipeline.output.extraction_lines import extract_json, extract_lines
 
     split_pools(pool)  # before anything is listed or loaded
+    check_engine(engine, ray_address)
     augmentation = Augmentation(views=views, seed=view_seed, scale=view_scale)
     reading = Reading(exif=exif, truncated=truncated, max_pixels=max_pixels)
     manifest = load_manifest(data)
@@ -130,11 +170,22 @@ def extract(
                 batch_size=batch_size,
                 workers=workers,
                 device=device,
+                engine=engine,
+                ray_address=ray_address,
                 augmentation=augmentation,
                 unreadable=unreadable,
+                chunk_rows=chunk_rows,
+                update=update,
+                repair=repair,
                 progress=progress,
             )
-        except (KeyboardInterrupt, DiskFullError, UnreachableError, UnreadableFileError):
+        except (
+            KeyboardInterrupt,
+            ClusterError,
+            DiskFullError,
+            UnreachableError,
+            UnreadableFileError,
+        ):
             if is_url(store) or Path(store).exists():
                 workspace.point("store", store)  # it holds what was finished
             raise

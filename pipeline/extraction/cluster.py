@@ -16,42 +16,36 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections import Counter, deque
+import socket
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cache.durable import sync_file
-from cache.errors import DmlError, InputError
+from cache.errors import InputError
 from cache.layout import LOCK
 from cache.stored import ChunkFiles
 from pipeline.backbones._backbone import Backbone
+from pipeline.extraction.crew import PATIENCE, ClusterError, Crew, last_line, no_room
 from pipeline.extraction.embed import pick_device, precision_of
 from pipeline.extraction.job import Job, Step
-from pipeline.extraction.worker import Chunk, Premises, Told, Worker
+from pipeline.extraction.worker import Chunk, Premises, Worker
 
 Ray: TypeAlias = Any  # the module, and what it gives
 
-_PATIENCE = 600.0  # seconds without a single worker, until it is said that there is no room
-_TICK = 5.0
-_TRIES = 3  # workers that one chunk may cost, or that may fail to start one after the other
 _SAMPLE = 8  # images that each worker looks for
-_MOST_CHUNKS = 64  # of one task; fewer towards the end, so that all workers end together
-_TASKS_EACH = 4  # that many would be left for each worker if all were of one size
 _MOST_THREADS = 16
+_KNOCK = 10.0  # seconds
 _OBJECT_STORE = 1 << 30  # bytes of a Ray on this machine: the weights go through it, no features
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # it would send the working folder to all workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it says of lost nodes would go to standard output
 }
-
-
-class ClusterError(DmlError, RuntimeError):
-    """The cluster has no room, or loses its workers again and again."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class Cluster:
         premises = Premises.of(job, chunks[0][1][:_SAMPLE], files)
         backbone.network.cpu()
         facts = [self.ray.put(each) for each in (backbone, files, premises)]
-        crew = _Crew(
+        crew = Crew(
             ray=self.ray,
             hire=lambda: self._actor().remote(*facts),
             job=job,
@@ -132,7 +126,7 @@ def joined(address: str | None, *, device: str, workers: int | None) -> Iterator
     """
     if device == "mps":
         raise InputError("--engine ray works on cpu and cuda, got --device mps: choose another")
-    ray = _ray()
+    ray = quiet_ray()
     was_there = ray.is_initialized()
     if not was_there:
         _connect(ray, address, workers if address is None and device == "cpu" else None)
@@ -143,7 +137,8 @@ def joined(address: str | None, *, device: str, workers: int | None) -> Iterator
             ray.shutdown()
 
 
-def _ray() -> Ray:
+def quiet_ray() -> Ray:
+    """Import Ray so that it says nothing by itself, neither here nor to its makers."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
@@ -153,6 +148,8 @@ def _ray() -> Ray:
 
 def _connect(ray: Ray, address: str | None, cores: int | None) -> None:
     options: dict[str, Any] = {"address": address or "local"}
+    if address not in (None, "auto"):
+        _knock(str(address))
     if address is None:
         options |= {
             "num_cpus": cores,
@@ -161,12 +158,33 @@ def _connect(ray: Ray, address: str | None, cores: int | None) -> None:
         }
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        raise InputError(
-            f"cannot reach {where}: {_line(error)}: start it with `ray start`, or correct "
-            "--ray-address"
-        ) from error
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _unreachable(address, last_line(error)) from error
+
+
+def _knock(address: str) -> None:
+    """Ask whether anybody listens there; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"--ray-address is {address!r}, expected auto or HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), _KNOCK).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _unreachable(address, last_line(error)) from error
+
+
+def _unreachable(address: str | None, reason: str) -> InputError:
+    if address is None:
+        return InputError(f"Ray cannot start on this machine: {reason}: look into its logs")
+    if address == "auto":
+        return InputError(
+            f"this machine belongs to no Ray cluster ({reason}): start it with `ray start`, or "
+            "name another one with --ray-address HOST:PORT"
+        )
+    return InputError(
+        f"cannot reach the Ray cluster at {address} ({reason}): start it with `ray start`, or "
+        "correct --ray-address"
+    )
 
 
 def _sized_up(ray: Ray, address: str | None, device: str, workers: int | None) -> Cluster:
@@ -197,190 +215,16 @@ def _precision(cluster: Cluster, *, is_here: bool) -> str:
     asked = cluster.ray.remote(_precision_there).options(num_cpus=1, num_gpus=gpus)
     ref = asked.remote(cluster.device)
     try:
-        precision: str = cluster.ray.get(ref, timeout=_PATIENCE)
+        precision: str = cluster.ray.get(ref, timeout=PATIENCE)
     except cluster.ray.exceptions.GetTimeoutError as error:
-        raise _no_room() from error
+        raise no_room() from error
     except cluster.ray.exceptions.RayError as error:
         raise ClusterError(
-            f"a Ray worker cannot start: {_line(error)}: install the same dml on all machines of "
-            "the cluster"
+            f"a Ray worker cannot start: {last_line(error)}: install the same dml on all machines "
+            "of the cluster"
         ) from error
     return precision
 
 
 def _precision_there(device: str) -> str:
     return precision_of(pick_device(device))
-
-
-@dataclass(eq=False)
-class _Hand:
-    """One worker: starting, idle or at its chunks.
-
-    Attributes:
-        actor: Ray's handle.
-        failures: how many before it failed to start, one after the other.
-        is_ready: whether it has looked around.
-        promise: what Ray gives for the call that it is at; None = it is idle.
-        chunks: what it was given and has not finished.
-    """
-
-    actor: Any
-    failures: int = 0
-    is_ready: bool = False
-    promise: Any = None
-    chunks: deque[Chunk] = field(default_factory=deque)
-
-
-@dataclass(eq=False, kw_only=True)
-class _Crew:
-    """All workers of one job, and what is still to be done."""
-
-    ray: Ray
-    hire: Callable[[], Any]
-    job: Job
-    queue: deque[Chunk]
-    remark: Callable[[str], None]
-    hands: list[_Hand] = field(default_factory=list)
-    lost_over: Counter[int] = field(default_factory=Counter)
-    lost: int = 0
-    has_finished: bool = False  # at least one chunk
-    processors: set[str] = field(default_factory=set)
-    said: set[str] = field(default_factory=set)
-
-    def work(self, count: int) -> Iterator[Step]:
-        """Let `count` workers make all chunks."""
-        for _ in range(count):
-            self._start(failures=0)
-        seen = time.monotonic()
-        while self.queue or any(hand.chunks for hand in self.hands):
-            self._hand_out()
-            awaited = {hand.promise: hand for hand in self.hands if hand.promise is not None}
-            ready, _ = self.ray.wait(list(awaited), timeout=_TICK)
-            for promise in ready:
-                yield from self._hear(awaited[promise])
-            if any(hand.is_ready for hand in self.hands):
-                seen = time.monotonic()
-            elif time.monotonic() - seen > _PATIENCE:
-                raise _no_room()
-        if self.lost:
-            self._say(f"{self.lost} Ray workers were lost, and what they had begun was made anew")
-
-    def dismiss(self) -> None:
-        """End all workers, whatever they do."""
-        for hand in self.hands:
-            self.ray.kill(hand.actor)
-
-    def _start(self, *, failures: int) -> None:
-        hand = _Hand(self.hire(), failures)
-        hand.promise = hand.actor.look.remote()
-        self.hands.append(hand)
-
-    def _hand_out(self) -> None:
-        for hand in self.hands:
-            if hand.promise is None and self.queue:
-                hand.chunks.extend(self._task())
-                rows = range(hand.chunks[0][1].start, hand.chunks[-1][1].stop)
-                make = hand.actor.make.options(num_returns="streaming")
-                hand.promise = make.remote(self.job.part(rows), list(hand.chunks))
-
-    def _task(self) -> list[Chunk]:
-        """Take neighbouring chunks off the queue; one that was lost before goes alone."""
-        share = len(self.queue) // (_TASKS_EACH * len(self.hands))
-        task = [self.queue.popleft()]
-        if self.lost_over[task[0][0]]:
-            return task
-        while self.queue and len(task) < min(share, _MOST_CHUNKS):
-            number, rows = self.queue[0]
-            if rows.start != task[-1][1].stop or self.lost_over[number]:
-                break
-            task.append(self.queue.popleft())
-        return task
-
-    def _hear(self, hand: _Hand) -> Iterator[Step]:
-        """Take what a worker has to say, or learn that it is gone."""
-        errors = self.ray.exceptions
-        try:
-            told: Told = self.ray.get(next(hand.promise) if hand.is_ready else hand.promise)
-        except StopIteration:
-            hand.promise = None
-            if hand.chunks:
-                self._lose(hand, "it ended too early")
-        except errors.RayTaskError:
-            raise  # a fault of this program
-        except errors.RayError as error:
-            self._lose(hand, _line(error))
-        else:
-            if not hand.is_ready:
-                self._welcome(hand, told)
-            elif isinstance(told, DmlError):
-                raise told
-            elif isinstance(told, str):
-                self._say(told)
-            else:
-                hand.chunks.popleft()
-                self.has_finished = True
-                yield told
-
-    def _welcome(self, hand: _Hand, told: Told) -> None:
-        """Take a worker that has looked around, or leave it out."""
-        if isinstance(told, DmlError):
-            if not self.has_finished:
-                raise told
-            self._say(f"left out: {told}")
-            self._drop(hand)
-            return
-        hand.is_ready, hand.promise = True, None
-        self.processors.add(str(told))
-        if len(self.processors) > 1:
-            kinds = ", ".join(sorted(self.processors))
-            self._say(f"the workers compute on {kinds}: the last bits of the features may differ")
-
-    def _lose(self, hand: _Hand, reason: str) -> None:
-        """Put back what a lost worker had, and hire another one."""
-        self._drop(hand)
-        failures = 0 if hand.is_ready else hand.failures + 1
-        if hand.is_ready:
-            self.lost += 1
-        if hand.chunks:
-            number, rows = hand.chunks[0]
-            self.lost_over[number] += 1
-            if self.lost_over[number] == _TRIES:
-                raise _lost_over(self.job.part(rows), reason)
-            self.queue.extendleft(reversed(hand.chunks))
-        if failures < _TRIES:
-            self._start(failures=failures)
-        elif not self.hands:
-            raise ClusterError(
-                f"no Ray worker can start: {reason}: install the same dml on all machines of the "
-                "cluster, and look into Ray's logs"
-            )
-
-    def _drop(self, hand: _Hand) -> None:
-        self.ray.kill(hand.actor)
-        self.hands.remove(hand)
-
-    def _say(self, line: str) -> None:
-        if line not in self.said:
-            self.said.add(line)
-            self.remark(line)
-
-
-def _lost_over(job: Job, reason: str) -> ClusterError:
-    return ClusterError(
-        f"{_TRIES} Ray workers were lost over the images {job.ids[0]} to {job.ids[-1]} ({reason}): "
-        "what was finished is kept; give each worker more memory, or look at these images, and run "
-        "the same command again"
-    )
-
-
-def _no_room() -> ClusterError:
-    return ClusterError(
-        f"no worker of the Ray cluster became free within {_PATIENCE / 60:.0f} minutes: other jobs "
-        "have its cores or GPUs; try again later, what was finished is kept"
-    )
-
-
-def _line(error: BaseException) -> str:
-    """Return the last line of a message that says something, for Ray's are long."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200].rstrip(".") if lines else type(error).__name__

@@ -15,6 +15,7 @@ from pipeline.measures.near_features import Features, pair_cosines, unit_rows
 _BLOCK = 4096  # rows that are searched, or widened to float32, at a time
 _PROBED = 16  # cells that are searched for each row
 _TRAINED_ON = 40  # rows for each cell; FAISS warns below 39
+_ROUNDS = 10  # of k-means: near rows meet in a cell whether or not it is the best one
 _ROUNDING = 2e-3  # of cosines of float16 rows; what is found is compared again in float32
 
 
@@ -70,6 +71,7 @@ class ApproximateSearch:
             faiss.ScalarQuantizer.QT_fp16,
             faiss.METRIC_INNER_PRODUCT,
         )
+        self._index.cp.niter = _ROUNDS
         self._index.nprobe = min(_PROBED, num_cells)
         self._index.train(unit_rows(values[self._sample(_TRAINED_ON * num_cells)]).numpy())
         for start in range(0, num_rows, _BLOCK):

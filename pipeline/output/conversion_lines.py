@@ -6,7 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.output.extraction_lines import counted
+
 if TYPE_CHECKING:
+    from cache.store import FeatureStore
     from pipeline.convert import ExportReport, ImportReport
 
 _LISTED = 10
@@ -30,7 +33,8 @@ def import_lines(report: ImportReport) -> list[str]:
     else:
         lines = [f"{report.store}: {size}, {report.seconds:.1f} s ({made.backbone}, {made.dtype})"]
         if report.resumed_chunks:
-            lines.append(f"{report.resumed_chunks} chunks were there already")
+            chunks = counted(report.resumed_chunks, "chunk was", "chunks were")
+            lines.append(f"{chunks} there already")
     lines += report.remarks
     if report.relabelled:
         lines.append(f"labels or splits of {report.relabelled:,} rows were brought up to date")
@@ -72,3 +76,17 @@ def export_lines(report: ExportReport) -> list[str]:
 def is_store(target: str) -> bool:
     """Tell whether a place is that of a store, not of a file."""
     return target.rstrip("/").endswith(STORE_SUFFIX)
+
+
+def remove_json(store: FeatureStore, removed: int) -> dict[str, Any]:
+    """Write what was removed as plain values."""
+    return {"store": str(store.path), "removed": removed, "rows": store.num_rows}
+
+
+def remove_lines(store: FeatureStore, removed: int) -> list[str]:
+    """Say what was removed."""
+    rows = "1 row was" if removed == 1 else f"{removed:,} rows were"
+    return [
+        f"{store.path}: {rows} taken out, {store.num_rows:,} are left",
+        "  their values stay in the files until dml cache export NEW.zarr copies it without them",
+    ]

@@ -31,7 +31,7 @@ def extract_lines(report: ExtractReport) -> list[str]:
         ]
     lines += report.remarks
     if report.resumed_chunks and not report.already_complete:
-        lines.append(f"{report.resumed_chunks} chunks were there already")
+        lines.append(f"{counted(report.resumed_chunks, 'chunk was', 'chunks were')} there already")
     lines += _changes(report.changes)
     if report.unreadable:
         images = "1 image" if len(report.unreadable) == 1 else f"{len(report.unreadable):,} images"
@@ -43,15 +43,24 @@ def extract_lines(report: ExtractReport) -> list[str]:
     return lines
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Write a number with its noun and verb."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def _changes(changes: Changes) -> list[str]:
     """Say what was brought up to date in a store, a line each."""
     lines = []
     if changes.relabelled:
-        lines.append(f"labels or splits of {changes.relabelled:,} rows were brought up to date")
+        rows = counted(changes.relabelled, "row was", "rows were")
+        lines.append(f"labels or splits of {rows} brought up to date")
     if changes.added:
-        lines.append(f"{changes.added:,} new or changed images were added")
+        images = counted(changes.added, "new or changed image was", "new or changed images were")
+        lines.append(f"{images} added")
     if changes.removed:
-        lines.append(f"{changes.removed:,} rows were taken out: no longer listed, or changed")
+        rows = counted(changes.removed, "row was", "rows were")
+        lines.append(f"{rows} taken out: no longer listed, or changed")
     if changes.damaged:
-        lines.append(f"{changes.damaged:,} damaged chunks were made anew")
+        chunks = counted(changes.damaged, "damaged chunk was", "damaged chunks were")
+        lines.append(f"{chunks} made anew")
     return lines

@@ -237,9 +237,18 @@ def _flat(facts: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and len(value) > 12:
-            yield f"{prefix}{name}", f"{len(value)} values, last {value[-1]}"
+            yield f"{prefix}{name}", f"{len(value)} values, last {_listed(value[-1:])}"
+        elif isinstance(value, list | Mapping):
+            yield f"{prefix}{name}", _listed(list(value))
         else:
             yield f"{prefix}{name}", value
+
+
+def _listed(values: list[Any]) -> str:
+    """Write plain values with commas, and rows of named ones a line each."""
+    if values and isinstance(values[0], Mapping):
+        return "\n".join(": ".join(map(str, row.values())) for row in values)
+    return ", ".join(map(str, values)) or "none"
 
 
 def _held_out(looked: Mapping[str, Any]) -> str:

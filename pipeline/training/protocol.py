@@ -127,9 +127,10 @@ def _check(result: Split) -> None:
     else:
         has_match = (np.bincount(result.true[result.query]) > 1).any()
     if not has_match:
+        advice = "" if result.own_rows is not None else ", or use --protocol class-disjoint"
         raise InputError(
             f"none of the {len(result.query)} test rows has another row of its class to find under "
-            f"protocol {result.protocol}: check the labels, or use --protocol class-disjoint"
+            f"protocol {result.protocol}: check the labels{advice}"
         )
 
 

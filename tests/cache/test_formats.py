@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,31 @@ def test_torch_reads_our_file_without_unpickling_objects(tmp_path: Path) -> None
 
 
 # Writing
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".npy"])
+def test_features_are_never_held_as_a_whole(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20,000 x 256 float32 are 20.5 MB; what is held at a time stays below 5 MB."""
+    monkeypatch.setattr(_content, "_BLOCK_BYTES", 1 << 20)
+    count, width, path = 20_000, 256, tmp_path / f"x{suffix}"
+    many = Content(
+        shape=(count, width),
+        dtype=np.dtype("float32"),
+        blocks=(np.full((500, width), first, "float32") for first in range(0, count, 500)),
+        columns={"labels": ["a", "b"] * (count // 2)},
+        facts=lambda: FACTS,
+    )
+    tracemalloc.start()
+    try:
+        write_file(path, many)
+        with open_file(path) as source:
+            rows = sum(len(block) for block in source.blocks("features", 1))
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert rows == count - 1
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".npy"])
