@@ -45,10 +45,10 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.datasets import load_manifest
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import extract
-from pipeline.extraction.decoding import decode
 from pipeline.extraction.embed import pick_device, precision_of
-from pipeline.extraction.images import Transform, prepare
 from pipeline.extraction.overlap import compiled, run_network
+from pipeline.extraction.pictures.decoding import decode
+from pipeline.extraction.pictures.images import Transform, prepare
 
 BACKBONES = ("efficientnet_lite0", "resnet50")
 SIZES = {"cpu": (4, 8, 16, 32), "cuda": (64, 128, 256)}

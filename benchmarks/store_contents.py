@@ -38,7 +38,7 @@ from pipeline.choices.settings import Settings
 from pipeline.datasets import load_manifest
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import extract
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.views import Augmentation
 from pipeline.measures.intervals import mean_and_interval
 
 EXACT = "float32"

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import DmlError, StoreCorruptError
+from cache.errors import DamagedChunkError, DmlError
 from cache.layout import ArraySpec, Header, damaged, reading
-from cache.place import Place
+from cache.places.place import Place
 
 # Chunks are not compressed: rows of a plain file can be read alone, and on real features (5,421 x
 # 1280 float16, 44 % zeros) zstd saved 44 % of the size, but took 41 ms to read instead of 9.
@@ -176,11 +176,12 @@ class Array:
             return zarr.open_array(MemoryStore(files), mode="r+"), files
 
 
-def bad_chunk(store: Place, number: int, what: str) -> StoreCorruptError:
+def bad_chunk(store: Place, number: int, what: str) -> DamagedChunkError:
     """Return the error for a finished chunk whose values cannot be used."""
-    return StoreCorruptError(
+    return DamagedChunkError(
         f"chunk {number} of {store} {what}: run the same `dml extract` again with --repair, which "
-        "makes damaged chunks anew"
+        "makes damaged chunks anew",
+        what=what,
     )
 
 

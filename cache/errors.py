@@ -40,6 +40,19 @@ class StoreCorruptError(DmlError, ValueError):
     """The files of the store contradict each other or cannot be decoded."""
 
 
+class DamagedChunkError(StoreCorruptError):
+    """A finished chunk whose values are not there or not the ones that were written.
+
+    Attributes:
+        what: what is wrong with it, for example "is missing".
+    """
+
+    def __init__(self, message: str, *, what: str) -> None:
+        """Keep what is wrong beside the one-line message."""
+        super().__init__(message)
+        self.what = what
+
+
 class StoreBusyError(DmlError, OSError):
     """Another process is writing into the store."""
 

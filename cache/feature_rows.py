@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache.errors import InputError
 from cache.layout import Header
-from cache.place import Place
+from cache.places.place import Place
 from cache.stored import StoredFeatures
 
 _READERS = 4  # chunks on their way at once; on two cores more did not read faster

@@ -6,7 +6,7 @@ A store is a folder (by convention `features.zarr`) or a URL that any Zarr v3 re
 - `features/` and other Zarr arrays over the same rows (see `cache.array`, `cache.encoding`);
 - `rows.parquet`: what is known about row i of the arrays (see `cache.rows`);
 - `ledger.jsonl`: the chunks that are finished (see `cache.ledger`);
-- `writer.lock`: held while a process writes (see `cache.lock`).
+- `writer.lock`: held while a process writes (see `cache.locks.lock`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cache.errors import (
     StoreNotFoundError,
 )
 from cache.fingerprint import Fingerprint
-from cache.place import Place
+from cache.places.place import Place
 
 FORMAT = 2
 HEADER, FEATURES, IMAGES, ROWS = "zarr.json", "features", "images", "rows.parquet"

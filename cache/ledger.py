@@ -23,9 +23,9 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.durable import append_to_file
 from cache.layout import FEATURES, LEDGER, Header, damaged, reading
-from cache.place import Place
+from cache.places.durable import append_to_file
+from cache.places.place import Place
 
 SEGMENTS = "ledger"
 _READERS = 32  # they wait for the network

@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from cache.durable import writing_to
 from cache.errors import InputError, StoreMismatchError
 from cache.fingerprint import Fingerprint
 from cache.fingerprint import rows_digest as digest_of
 from cache.layout import HEADER, Header
 from cache.ledger import FinishedChunk, LedgerWriter
-from cache.lock import lock_for_writing
-from cache.place import Place, place_of
+from cache.locks.lock import lock_for_writing
+from cache.places.durable import writing_to
+from cache.places.place import Place, place_of
 from cache.rows import BYTES, REMOVED, count_relabelled, live_rows, rows_to_bytes
 from cache.store import FeatureStore
 

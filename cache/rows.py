@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from cache.errors import InputError
 from cache.layout import ROWS, damaged, reading
-from cache.place import Place
+from cache.places.place import Place
 
 REQUIRED = ("id", "path", "label")
 OPTIONAL = ("split", "superlabel", "true_label")

@@ -14,12 +14,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.errors import InputError, StoreCorruptError, StoreIncompleteError, StoreMismatchError
+from cache.errors import (
+    DamagedChunkError,
+    InputError,
+    StoreIncompleteError,
+    StoreMismatchError,
+)
 from cache.feature_rows import FeatureRows
 from cache.fingerprint import JSON, Fingerprint
 from cache.layout import IMAGES, Header
 from cache.ledger import Ledger
-from cache.place import Place, place_of
+from cache.places.place import Place, place_of
 from cache.rows import BYTES, live_rows, load_rows, removed_rows
 from cache.stored import StoredFeatures, read_chunk
 
@@ -214,15 +219,15 @@ class FeatureStore:
             progress: is called with (chunks done, finished chunks).
 
         Returns:
-            (chunk number, what is wrong with it) of each damaged chunk, ascending.
+            (chunk number, what is wrong with it, as "is missing") of each damaged chunk, ascending.
         """
         bad: list[tuple[int, str]] = []
         chunks = list(self.ledger.chunks.values())
         for done, chunk in enumerate(chunks, start=1):
             try:
                 read_chunk(self.place, self.header, chunk)
-            except StoreCorruptError as error:
-                bad.append((chunk.number, str(error).partition(":")[0]))
+            except DamagedChunkError as error:
+                bad.append((chunk.number, error.what))
             progress(done, len(chunks))
         return bad
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.array import Array, bad_chunk
-from cache.durable import writing_to
 from cache.encoding import decode, dtype_when_read, encode
 from cache.errors import InputError
 from cache.layout import IMAGES, Header
 from cache.ledger import FinishedChunk, Ledger
-from cache.place import Place
+from cache.places.durable import writing_to
+from cache.places.place import Place
 
 
 class StoredFeatures:

@@ -10,13 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cache.array import Array
-from cache.durable import writing_to
 from cache.errors import InputError, StoreBusyError, UnreachableError
 from cache.fingerprint import Fingerprint
 from cache.layout import HEADER, LEDGER, Header
 from cache.ledger import FinishedChunk, LedgerWriter
-from cache.lock import Lock, lock_for_writing
-from cache.place import Place, place_of
+from cache.locks.lock import Lock, lock_for_writing
+from cache.places.durable import writing_to
+from cache.places.place import Place, place_of
 from cache.revision import (
     Changes,
     bring_up_to_date,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cache.fingerprint import Fingerprint, rows_digest
 from cache.formats import Block, Content, Form, check_target, open_file, regrouped, write_file
+from cache.places.urls import Location
 from cache.rows import BYTES, live_rows
 from cache.store import FeatureStore
-from cache.urls import Location
 from cache.writer import StoreWriter
 from pipeline.conversion.columns import EXPORTED, Names
 from pipeline.conversion.identity import Claim, Digest, of_export

@@ -13,17 +13,18 @@ import pyarrow as pa
 
 from cache.errors import InputError
 from cache.fingerprint import Fingerprint, rows_digest
+from cache.places.urls import Location, is_url
 from cache.revision import Changes
 from cache.store import FeatureStore
-from cache.urls import Location
 from cache.writer import StoreWriter
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
 from pipeline.datasets.sizes import file_sizes
 from pipeline.extraction.job import REVISION, Job
 from pipeline.extraction.machines import Machines, machines
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.views import Augmentation
 
+_CHUNK, _CHUNK_FAR_AWAY = 512, 4096  # rows; far away a request costs more than a megabyte
 _LIBRARIES = ("dml", "pillow", "timm", "torch", "torchvision")
 # Like another version of a library it changes the last bits of the features. So a store that was
 # begun without it cannot be gone on with, and one that is complete can be used.
@@ -78,7 +79,7 @@ def extract(
     ray_address: str | None = None,
     augmentation: Augmentation | None = None,
     unreadable: str = "skip",
-    chunk_rows: int = 512,
+    chunk_rows: int | None = None,
     update: bool = False,
     repair: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -100,12 +101,12 @@ def extract(
             on one core or one GPU; None is as many as the cluster has room for.
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda" or "mps".
         engine: "local", or "ray" for the machines of a cluster; see
-            `pipeline.extraction.cluster`.
+            `pipeline.extraction.cluster.connection`.
         ray_address: "auto" or "HOST:PORT" joins a Ray cluster; None starts Ray on this machine.
         augmentation: further views of each picture, whose features are stored, too.
         unreadable: "skip" lists images that cannot be read and leaves them out, "stop" ends at
             the first one.
-        chunk_rows: rows of each chunk of a new store.
+        chunk_rows: rows of each chunk of a new store; None is 512, at a URL 4,096.
         update: whether an existing store may have other images: new and changed ones are added,
             those that are not in the manifest removed.
         repair: whether finished chunks are checked first, and damaged ones made anew.
@@ -124,6 +125,8 @@ def extract(
     """
     started = time.perf_counter()
     remarks: list[str] = []
+    if chunk_rows is None:
+        chunk_rows = _CHUNK_FAR_AWAY if is_url(store) else _CHUNK
     _check(batch_size=batch_size, workers=workers)
     augmentation = augmentation or Augmentation(views=0)
     sizes = file_sizes(manifest)

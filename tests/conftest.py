@@ -19,9 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import cli
-from cache import FeatureStore, Fingerprint, StoreWriter, attempts, rows_digest, url_files
+from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
+from cache.places import attempts, url_files
 from pipeline.backbones._backbone import Backbone, freeze
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 from pipeline.runs import workspace
 
 from .faulty import FaultyFileSystem
@@ -195,7 +196,7 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFileSystem]]:
     """The file system at `faulty://`, empty; nothing waits before it tries again."""
-    monkeypatch.setattr("cache.attempts.PAUSES", (0.0,) * len(attempts.PAUSES))
+    monkeypatch.setattr("cache.places.attempts.PAUSES", (0.0,) * len(attempts.PAUSES))
     FaultyFileSystem.reset()
     yield FaultyFileSystem
     FaultyFileSystem.reset()

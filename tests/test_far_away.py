@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from cache import FeatureStore
-from cache.lock import lock_for_writing
-from cache.place import place_of
-from cache.url_files import file_system, files_below, forget_connections
+from cache.locks.lock import lock_for_writing
+from cache.places.place import place_of
+from cache.places.url_files import file_system, files_below, forget_connections
 
 CLASSES, IMAGES = ("cat", "dog", "eel", "fox"), 4
 
@@ -115,7 +115,7 @@ def test_what_can_be_mistyped_is_one_line(
 def test_a_server_that_is_down_is_one_line(
     bucket: str, photos: Path, dml: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.attempts.PAUSES", (0.0,))
+    monkeypatch.setattr("cache.places.attempts.PAUSES", (0.0,))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
     forget_connections()
     line = dml(f"extract {bucket}/photos").refusal()

@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from cache.durable import sync_file, sync_folder
 from cache.errors import DiskFullError, DmlError, InputError
 from cache.formats._content import Block, CellError, Content, Form, Source, reading_file, regrouped
+from cache.places.durable import sync_file, sync_folder
 
 __all__ = [
     "Block",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbones._folding import folded
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pipeline.backbones._pooling import (
     stacked,
     unsupported,
 )
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 TimmModel: TypeAlias = Any  # timm's models share methods, but no class that declares them
 

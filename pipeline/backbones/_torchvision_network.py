@@ -16,7 +16,7 @@ from pipeline.backbones._pooling import (
     stacked,
     unsupported,
 )
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 
 def pooled(*, name: str, model: nn.Module, transform: Transform, pool: str | None) -> Backbone:

@@ -18,7 +18,7 @@ from pipeline.backbones._pooling import split_pools
 from pipeline.backbones._torchvision_network import last_linear, pooled
 from pipeline.backbones._weights import fetching, load_weights
 from pipeline.choices.catalogue import unknown
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 IS_FAMILY = True
 _WITH_SIDE_CLASSIFIERS = ("googlenet", "inception_v3")

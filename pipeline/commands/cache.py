@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cache.errors import InputError
-from cache.urls import is_url
+from cache.places.urls import is_url
 from pipeline.commands._options import JsonOption, StoreOption
 from pipeline.output.terminal import show, stage
 from pipeline.runs import workspace

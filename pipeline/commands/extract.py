@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cache.errors import DiskFullError, UnreachableError
-from cache.urls import is_url
+from cache.places.urls import is_url
 from pipeline.commands._options import (
     DeviceOption,
     JsonOption,
@@ -67,8 +67,9 @@ def extract(
         typer.Option(help="Number format in the store; bfloat16 and int8 are read as float32."),
     ] = "float16",
     chunk_rows: Annotated[
-        int, typer.Option(help="Rows in each file of a new store; more far away: 4096.")
-    ] = 512,
+        int | None,
+        typer.Option(help="Rows in each file of a new store. Default: 512, at a URL 4096."),
+    ] = None,
     update: Annotated[
         bool,
         typer.Option(
@@ -145,11 +146,11 @@ def extract(
     from pipeline.backbones._pooling import split_pools
     from pipeline.datasets import load_manifest
     from pipeline.extract import extract as run
-    from pipeline.extraction.crew import ClusterError
-    from pipeline.extraction.decoding import Reading
+    from pipeline.extraction.cluster.crew import ClusterError
     from pipeline.extraction.embed import UnreadableFileError
     from pipeline.extraction.machines import check_engine
-    from pipeline.extraction.views import Augmentation
+    from pipeline.extraction.pictures.decoding import Reading
+    from pipeline.extraction.pictures.views import Augmentation
     from pipeline.output.extraction_lines import extract_json, extract_lines
 
     split_pools(pool)  # before anything is listed or loaded

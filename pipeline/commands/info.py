@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cache.errors import InputError
-from cache.urls import Location, is_url
+from cache.places.urls import Location, is_url
 from pipeline.commands._options import (
     Device,
     JsonOption,

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.array import Array
-from cache.durable import writing_to
 from cache.errors import InputError
 from cache.formats import Block, regrouped
 from cache.layout import ArraySpec
 from cache.ledger import FinishedChunk
-from cache.place import Place, place_of
+from cache.places.durable import writing_to
+from cache.places.place import Place, place_of
+from cache.places.urls import Location
 from cache.rows import live_rows, removed_rows
 from cache.store import FeatureStore
 from cache.stored import read_chunk
-from cache.urls import Location
 from cache.writer import StoreWriter
 
 OVERLAYS = "overlays"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.urls import located, suffix_of
+from cache.places.urls import located, suffix_of
 
 if TYPE_CHECKING:
     from pipeline.datasets.manifest import Manifest

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.errors import InputError
-from cache.url_files import files_below
-from cache.urls import Location
+from cache.places.url_files import files_below
+from cache.places.urls import Location
 from pipeline.datasets.manifest import SPLITS, Manifest, make_manifest
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.errors import InputError
-from cache.urls import Location
+from cache.places.urls import Location
 
 SPLITS = ("train", "val", "test", "query", "gallery")
 

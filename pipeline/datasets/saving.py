@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cache.durable import replace_file
 from cache.errors import InputError
+from cache.places.durable import replace_file
 from pipeline.datasets.manifest import Manifest
 
 SUFFIXES = (".csv", ".parquet")

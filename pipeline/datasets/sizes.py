@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cache.url_files import files_in
-from cache.urls import Location, below, folder_of, is_url
+from cache.places.url_files import files_in
+from cache.places.urls import Location, below, folder_of, is_url
 from pipeline.datasets.manifest import Manifest
 from pipeline.extraction import containers
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import InputError
-from cache.urls import Location, below, folder_of, suffix_of
+from cache.places.urls import Location, below, folder_of, suffix_of
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extraction.containers import is_there, read_bytes
 

@@ -11,9 +11,9 @@ from cache.errors import InputError
 from cache.fingerprint import Fingerprint
 from pipeline import backbones
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.decoding import Reading
 from pipeline.extraction.job import REVISION
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.decoding import Reading
+from pipeline.extraction.pictures.views import Augmentation
 
 _ELSEWHERE = "imported:"  # what the backbone of features from other programs begins with
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from cache.fingerprint import Fingerprint
 from cache.layout import IMAGES
+from cache.places.urls import below, located
 from cache.rows import BYTES, removed_rows
 from cache.store import FeatureStore
 from cache.stored import read_chunk
-from cache.urls import below, located
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import Manifest
 from pipeline.datasets.sizes import file_sizes
 from pipeline.extraction import containers
 from pipeline.extraction.again import augmentation_of
 from pipeline.extraction.embed import embed_files
-from pipeline.extraction.hashes import CONTENT_BYTES, content_hash
 from pipeline.extraction.overlap import Batch
+from pipeline.extraction.pictures.hashes import CONTENT_BYTES, content_hash
 
 Rows = NDArray[np.int64]
 

@@ -13,11 +13,11 @@ from typing import TypeVar
 import torch
 
 from cache.errors import DmlError, InputError
-from cache.urls import Location
+from cache.places.urls import Location
 from pipeline.backbones._backbone import Backbone
 from pipeline.extraction.loading import Loaded, Source, load
 from pipeline.extraction.overlap import Batch, batch_of, compiled, embed_overlapped, run_views
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.views import Augmentation
 
 UNREADABLE = ("skip", "stop")
 DEVICES = ("auto", "cpu", "cuda", "mps")

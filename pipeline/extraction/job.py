@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from cache.ledger import FinishedChunk
+from cache.places.urls import Location
 from cache.stored import ChunkFiles
-from cache.urls import Location
 from pipeline.backbones._backbone import Backbone
 from pipeline.extraction.embed import embed_files
 from pipeline.extraction.overlap import Batch
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.views import Augmentation
 
 # Of the code from here down to the pixels: raise it when the same image gives other features.
 REVISION = 1

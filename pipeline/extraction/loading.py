@@ -10,11 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache.urls import Location, below
-from pipeline.extraction.decoding import UnreadableImageError, decode_content, read
-from pipeline.extraction.hashes import CONTENT_BYTES, HASH_BYTES, content_hash, difference_hash
-from pipeline.extraction.images import Transform, prepare
-from pipeline.extraction.views import Augmentation, prepare_view
+from cache.places.urls import Location, below
+from pipeline.extraction.pictures.decoding import UnreadableImageError, decode_content, read
+from pipeline.extraction.pictures.hashes import (
+    CONTENT_BYTES,
+    HASH_BYTES,
+    content_hash,
+    difference_hash,
+)
+from pipeline.extraction.pictures.images import Transform, prepare
+from pipeline.extraction.pictures.views import Augmentation, prepare_view
 
 
 @dataclass(frozen=True, kw_only=True)

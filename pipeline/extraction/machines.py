@@ -73,7 +73,7 @@ def machines(
 
     Args:
         engine: one of `ENGINES`.
-        address: of a Ray cluster, see `pipeline.extraction.cluster.joined`.
+        address: of a Ray cluster, see `pipeline.extraction.cluster.connection.joined`.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Ray workers; None is as many as there is room for.
 
@@ -85,7 +85,7 @@ def machines(
         chosen = pick_device(device)
         yield ThisMachine(chosen.type, precision_of(chosen))
     else:
-        from pipeline.extraction.cluster import joined
+        from pipeline.extraction.cluster.connection import joined
 
         with joined(address, device=device, workers=workers) as cluster:
             yield cluster

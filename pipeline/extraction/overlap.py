@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.images import normalise
 from pipeline.extraction.loading import Loaded
+from pipeline.extraction.pictures.images import normalise
 
 
 @dataclass(frozen=True)

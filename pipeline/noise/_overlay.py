@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.durable import replace_file
 from cache.errors import InputError
+from cache.places.durable import replace_file
 
 FORMAT = 1
 _KEY = b"dml.overlay"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.durable import replace_file
 from cache.errors import InputError
+from cache.places.durable import replace_file
 from pipeline.datasets.saving import check_place
 from pipeline.duplicates import DuplicateReport
 

@@ -28,12 +28,14 @@ def show(as_json: bool, facts: Mapping[str, Any] | Sequence[Any], lines: Sequenc
         return
     console = Console()
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
+        console.print(
+            line, highlight=False, markup=False, emoji=False, soft_wrap=isinstance(line, str)
+        )
 
 
 def note(text: str) -> None:
     """Print one line on standard error."""
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def stage(title: str) -> Iterator[Callable[[int, int], None]]:
         note(f"{title} ...")
         yield lambda done, total: None
         return
-    columns = TextColumn("{task.description}"), *(column() for column in _COLUMNS)
+    columns = TextColumn("{task.description}", markup=False), *(column() for column in _COLUMNS)
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cache.durable import replace_file
 from cache.errors import DiskFullError, InputError
+from cache.places.durable import replace_file
 
 Figures = dict[str, Any]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

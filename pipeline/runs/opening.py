@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import InputError
-from cache.place import place_of
+from cache.places.place import place_of
 from cache.store import FeatureStore
 from pipeline.runs import workspace
 from pipeline.runs.record import Run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from cache.errors import InputError
-from cache.urls import Location, is_url
+from cache.places.urls import Location, is_url
 
 FOLDER = Path("dml-out")
 STORE = FOLDER / "features.zarr"

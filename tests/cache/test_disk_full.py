@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cache import DiskFullError, DmlError, FeatureStore
-from cache.durable import replace_file, writing_to
+from cache.places.durable import replace_file, writing_to
 
 
 def fail_at(call: int, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-import cache.lease
-import cache.lock
+import cache.locks.lease
+import cache.locks.lock
 from cache.errors import StoreBusyError
 from cache.layout import LOCK
-from cache.lock import lock_for_writing
-from cache.owner import Owner, duration
-from cache.place import Place, place_of
+from cache.locks.lock import lock_for_writing
+from cache.locks.owner import Owner, duration
+from cache.places.place import Place, place_of
 
 NOW = 1_800_000_000.0
 NO_PROCESS = 2**22 + 1  # beyond the largest number that Linux gives
@@ -30,7 +30,7 @@ NO_PROCESS = 2**22 + 1  # beyond the largest number that Linux gives
 @pytest.fixture(params=["network disk", "memory", "s3"])
 def leased(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A place where the system keeps no locks."""
-    monkeypatch.setattr(cache.lease, "SETTLE", 0)
+    monkeypatch.setattr(cache.locks.lease, "SETTLE", 0)
     if request.param == "s3":
         return place_of(f"{request.getfixturevalue('bucket')}/a.zarr")
     if request.param == "memory":
@@ -39,7 +39,7 @@ def leased(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(cache.lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(cache.locks.lock.fcntl, "flock", refuse)
     (tmp_path / "a.zarr").mkdir()
     return place_of(tmp_path / "a.zarr")
 
@@ -71,7 +71,7 @@ def test_a_second_writer_is_told_who_the_first_one_is(tmp_path: Path, monkeypatc
 
 def test_the_system_drops_the_lock_of_a_killed_process(tmp_path: Path) -> None:
     code = (
-        "from cache.lock import lock_for_writing; from cache.place import place_of; "
+        "from cache.locks.lock import lock_for_writing; from cache.places.place import place_of; "
         f"lock = lock_for_writing(place_of({str(tmp_path)!r})); print('held'); input()"
     )
     with subprocess.Popen(
@@ -165,7 +165,7 @@ def test_a_lease_that_makes_no_sense_is_taken_over(leased: Place) -> None:
 
 
 def test_the_heartbeat_keeps_a_lease_fresh(leased: Place, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cache.lease, "BEAT", 0.02)
+    monkeypatch.setattr(cache.locks.lease, "BEAT", 0.02)
     lease = lock_for_writing(leased)
     first = json.loads(leased.read(LOCK))
     until = time.monotonic() + 5
@@ -180,7 +180,7 @@ def test_the_heartbeat_keeps_a_lease_fresh(leased: Place, monkeypatch: Any) -> N
 def test_who_lost_the_lease_stops_and_leaves_it_to_the_other(
     leased: Place, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(cache.lease, "BEAT", 0.02)
+    monkeypatch.setattr(cache.locks.lease, "BEAT", 0.02)
     lease = lock_for_writing(leased)
     leave(leased, heartbeat=time.time())
     time.sleep(0.1)  # some heartbeats later it is still the other's

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import cache.attempts
+import cache.places.attempts
 from cache import FeatureStore
 from cache.errors import DiskFullError, UnreachableError
-from cache.place import place_of
-from cache.url_files import files_below
+from cache.places.place import place_of
+from cache.places.url_files import files_below
 
 from ..faulty import FaultyFileSystem, after, sometimes
 
@@ -131,9 +131,9 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(
 ) -> None:
     place = place_of("faulty://bucket")
     place.write("x", b"1")
-    monkeypatch.setattr(cache.attempts, "PAUSES", (1.0, 2.0, 4.0))
+    monkeypatch.setattr(cache.places.attempts, "PAUSES", (1.0, 2.0, 4.0))
     pauses: list[float] = []
-    monkeypatch.setattr(cache.attempts.time, "sleep", pauses.append)
+    monkeypatch.setattr(cache.places.attempts.time, "sleep", pauses.append)
     left = [error] * 3
     faulty.fail(before=lambda operation, path: left.pop() if left else None)
     assert place.read("x") == b"1"

@@ -13,8 +13,8 @@ import pytest
 
 from cache import FeatureStore
 from cache.errors import InputError, StoreBusyError, StoreNotFoundError, UnreachableError
-from cache.place import Place, place_of
-from cache.url_files import file_system, files_below, open_url, read_range, size_of_url
+from cache.places.place import Place, place_of
+from cache.places.url_files import file_system, files_below, open_url, read_range, size_of_url
 
 from ..faulty import after
 
@@ -138,7 +138,7 @@ time.sleep(60)
 def test_a_writer_far_away_that_is_killed_gives_its_place_free(
     bucket: str, example: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.lease.SETTLE", 0)
+    monkeypatch.setattr("cache.locks.lease.SETTLE", 0)
     example.num_rows = 40
     expected = example.write().content_hash()
     example.path = f"{bucket}/a.zarr"
@@ -177,7 +177,7 @@ def test_a_missing_bucket_is_named_before_anything_is_made(bucket: str, example:
 def test_missing_credentials_are_one_line(
     bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from cache.url_files import forget_connections
+    from cache.places.url_files import forget_connections
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

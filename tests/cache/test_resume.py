@@ -21,7 +21,7 @@ from cache import (
     StoreMismatchError,
     StoreWriter,
 )
-from cache.place import LocalPlace
+from cache.places.place import LocalPlace
 
 OTHER: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
@@ -56,7 +56,7 @@ def half_a_chunk_file(example: Any) -> None:
     folder = example.path / "features" / "c" / "1"
     folder.mkdir()
     (folder / "0").write_bytes(b"half")
-    (folder / ".0.part").write_bytes(b"half")
+    (folder / ".0.0123.part").write_bytes(b"half")
 
 
 def a_torn_line(example: Any) -> None:
@@ -190,8 +190,8 @@ def test_moved_photos_change_root_and_paths_only(example: Any) -> None:
 def test_a_second_writer_is_refused_and_names_the_first(example: Any) -> None:
     script = (
         "import sys, time\n"
-        "from cache.lock import lock_for_writing\n"
-        "from cache.place import place_of\n"
+        "from cache.locks.lock import lock_for_writing\n"
+        "from cache.places.place import place_of\n"
         "lock = lock_for_writing(place_of(sys.argv[1]))\n"
         "print('locked', flush=True); time.sleep(60)"
     )

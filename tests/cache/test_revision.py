@@ -19,7 +19,7 @@ from cache import (
     StoreMismatchError,
     rows_digest,
 )
-from cache.place import LocalPlace
+from cache.places.place import LocalPlace
 from cache.revision import remove_rows
 
 OLD = {name: 100 + row for row, name in enumerate("abcdefghij")}  # id -> bytes

@@ -16,7 +16,7 @@ from torchvision import models
 from cache.errors import InputError
 from pipeline.backbones import _torchvision_network, load_backbone
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.images import Transform, normalise, prepare
+from pipeline.extraction.pictures.images import Transform, normalise, prepare
 
 from .networks import timm_weights
 

@@ -22,9 +22,9 @@ from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import ExtractReport, extract
 from pipeline.extraction import loading
-from pipeline.extraction.decoding import Reading, decode, read
 from pipeline.extraction.embed import embed_files, pick_device
-from pipeline.extraction.images import Transform, normalise, prepare
+from pipeline.extraction.pictures.decoding import Reading, decode, read
+from pipeline.extraction.pictures.images import Transform, normalise, prepare
 
 GROCERY = Path(__file__).parents[2].parent / "shared" / "data" / "grocery"
 TRANSFORM = Transform(

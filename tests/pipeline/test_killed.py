@@ -34,7 +34,5 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert all(is_equal for _, _, is_equal in found["killed"]), found
-    # Most of the kills came while chunks were being made, not before or after.
-    inside = [there for killed, there, _ in found["killed"] if killed and there < found["chunks"]]
-    assert len(inside) >= TIMES // 2, found
-    assert len({there for there in inside if there}) >= TIMES // 4, found
+    inside = {there for was_killed, there, _ in found["killed"] if was_killed}
+    assert len(inside) >= TIMES // 2, found  # at different moments

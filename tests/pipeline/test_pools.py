@@ -15,7 +15,7 @@ from cache.errors import InputError
 from pipeline.backbones import _torchvision_network, load_backbone
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._pooling import resolved, stacked
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 from .networks import timm_weights
 

@@ -12,7 +12,7 @@ import pytest
 
 from cache import FeatureStore, Fingerprint, StoreWriter, rows_digest
 from cache.errors import InputError, StoreIncompleteError
-from cache.place import place_of
+from cache.places.place import place_of
 from cache.revision import remove_rows
 from pipeline.convert import rewrite_store
 

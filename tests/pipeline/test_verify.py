@@ -18,9 +18,9 @@ from cache.store import FeatureStore
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import extract
-from pipeline.extraction.decoding import Reading
-from pipeline.extraction.images import Transform
-from pipeline.extraction.views import Augmentation
+from pipeline.extraction.pictures.decoding import Reading
+from pipeline.extraction.pictures.images import Transform
+from pipeline.extraction.pictures.views import Augmentation
 from pipeline.verify import VerifyReport, verify
 
 CHECKS = ("chunks", "sizes", "content", "facts", "canaries")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from cache.errors import DmlError, InputError
-from cache.url_files import read_url, size_of_url
-from cache.urls import Location, is_url, suffix_of
+from cache.places.url_files import read_url, size_of_url
+from cache.places.urls import Location, is_url, suffix_of
 
 MARK = "::"
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")

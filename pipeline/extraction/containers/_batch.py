@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError
-from cache.urls import Location
+from cache.places.urls import Location
 from pipeline.extraction.containers._pickled import plain_pickles
 from pipeline.extraction.containers._source import read_whole
 

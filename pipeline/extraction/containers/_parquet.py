@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cache.errors import InputError, UnreachableError
-from cache.urls import Location
+from cache.places.urls import Location
 from pipeline.extraction.containers._source import open_source
 
 _KEPT_GROUPS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from cache.url_files import open_url, read_range, read_url
-from cache.urls import Location
+from cache.places.url_files import open_url, read_range, read_url
+from cache.places.urls import Location
 
 
 def open_source(file: Location) -> BinaryIO:

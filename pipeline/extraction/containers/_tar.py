@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Collection
 
 from cache.errors import InputError, UnreachableError
-from cache.urls import Location
+from cache.places.urls import Location
 from pipeline.extraction.containers._source import open_source, read_part
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Collection
 
 from cache.errors import InputError, UnreachableError
-from cache.urls import Location
+from cache.places.urls import Location
 from pipeline.extraction.containers._source import open_source, read_part
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of the name, of the extra field

@@ -19,7 +19,7 @@ from PIL import Image
 from cache.errors import InputError
 from pipeline.datasets import load_manifest
 from pipeline.extraction import containers
-from pipeline.extraction.decoding import UnreadableImageError, decode
+from pipeline.extraction.pictures.decoding import UnreadableImageError, decode
 
 NAMES = [f"dir {number % 3}/a,b{number}.JPG" for number in range(20)]
 

@@ -17,7 +17,7 @@ import torch
 
 from cache.errors import InputError
 from pipeline.datasets.reading import read_data_set
-from pipeline.extraction.decoding import decode
+from pipeline.extraction.pictures.decoding import decode
 
 from .found import by_id, wrong
 

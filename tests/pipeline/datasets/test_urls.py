@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from cache.errors import InputError, UnreachableError
-from cache.url_files import file_system
-from cache.urls import below, is_url, located
+from cache.places.url_files import file_system
+from cache.places.urls import below, is_url, located
 from pipeline.datasets import load_manifest
 from pipeline.datasets.sizes import file_sizes
 from pipeline.extraction import containers

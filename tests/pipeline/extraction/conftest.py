@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.extraction.embed import embed_files
-from pipeline.extraction.images import Transform
 from pipeline.extraction.overlap import Batch
+from pipeline.extraction.pictures.images import Transform
 
 NAMES = tuple(f"{number}.png" for number in range(11))
 Embed = Callable[..., dict[str, Any]]

@@ -24,10 +24,10 @@ from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.datasets.manifest import Manifest, make_manifest
 from pipeline.extract import ExtractReport, extract
-from pipeline.extraction.cluster import quiet_ray
-from pipeline.extraction.crew import Crew
+from pipeline.extraction.cluster.connection import quiet_ray
+from pipeline.extraction.cluster.crew import Crew
 from pipeline.extraction.embed import UnreadableFileError
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 PHOTOS, CHUNK = 400, 4
 
@@ -201,7 +201,7 @@ def test_a_node_that_is_killed_costs_nothing_but_time(
             node = next(each for each in cluster.list_all_nodes() if each.node_id == killed[0])
             cluster.remove_node(node, allow_graceful=False)
 
-    monkeypatch.setattr("pipeline.extraction.cluster.Crew", watched)
+    monkeypatch.setattr("pipeline.extraction.cluster.connection.Crew", watched)
 
     report = run(
         photos,

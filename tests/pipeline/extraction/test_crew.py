@@ -14,12 +14,12 @@ import pytest
 
 from cache.errors import DiskFullError, InputError
 from cache.ledger import FinishedChunk
-from pipeline.extraction import crew as crews
-from pipeline.extraction.crew import ClusterError, Crew
+from pipeline.extraction.cluster import crew as crews
+from pipeline.extraction.cluster.crew import ClusterError, Crew
+from pipeline.extraction.cluster.worker import Chunk
 from pipeline.extraction.job import Job, Step
 from pipeline.extraction.machines import check_engine
-from pipeline.extraction.views import Augmentation
-from pipeline.extraction.worker import Chunk
+from pipeline.extraction.pictures.views import Augmentation
 
 CHUNKS, CHUNK = 30, 2
 

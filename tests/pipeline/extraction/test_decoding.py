@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from pipeline.extraction.decoding import Reading, UnreadableImageError, decode_content
+from pipeline.extraction.pictures.decoding import Reading, UnreadableImageError, decode_content
 
 USUAL = Reading()
 ORANGE = Image.new("RGB", (8, 6), (200, 100, 50))

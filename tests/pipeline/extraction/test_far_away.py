@@ -11,7 +11,7 @@ from PIL import Image
 
 from cache import FeatureStore
 from cache.errors import UnreachableError
-from cache.url_files import file_system
+from cache.places.url_files import file_system
 from pipeline.datasets import load_manifest
 from pipeline.extract import extract
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.extraction.embed import UnreadableFileError
-from pipeline.extraction.hashes import content_hash, difference_hash
 from pipeline.extraction.loading import HASH_BYTES
+from pipeline.extraction.pictures.hashes import content_hash, difference_hash
 
 from .conftest import NAMES, Embed
 

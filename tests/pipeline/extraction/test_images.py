@@ -13,8 +13,8 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from cache.errors import InputError
-from pipeline.extraction.decoding import Reading
-from pipeline.extraction.images import Transform, normalise, prepare
+from pipeline.extraction.pictures.decoding import Reading
+from pipeline.extraction.pictures.images import Transform, normalise, prepare
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.backbones._backbone import Backbone, freeze
 from pipeline.extraction import overlap
-from pipeline.extraction.images import Transform
 from pipeline.extraction.loading import Loaded
+from pipeline.extraction.pictures.images import Transform
 
 CPU = torch.device("cpu")
 TRANSFORM = Transform(resize=4, crop=4, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -15,7 +15,7 @@ from PIL import Image
 from cache.errors import InputError, UnreachableError
 from pipeline.datasets.folder import folder_manifest
 from pipeline.extraction import containers
-from pipeline.extraction.decoding import Reading, UnreadableImageError, decode, read
+from pipeline.extraction.pictures.decoding import Reading, UnreadableImageError, decode, read
 
 
 def photo(file: Path, side: int = 64) -> Path:

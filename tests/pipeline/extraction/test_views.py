@@ -13,8 +13,8 @@ from PIL import Image
 from torchvision import transforms
 
 from cache.errors import InputError
-from pipeline.extraction.images import Transform
-from pipeline.extraction.views import Augmentation, crop_box, prepare_view, uniform
+from pipeline.extraction.pictures.images import Transform
+from pipeline.extraction.pictures.views import Augmentation, crop_box, prepare_view, uniform
 
 from .conftest import NAMES, Embed
 

@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from cache import Fingerprint, StoreWriter
-from cache.place import place_of
+from cache.places.place import place_of
 from cache.stored import ChunkFiles
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.manifest import make_manifest
 from pipeline.extract import _fingerprint, _table
+from pipeline.extraction.cluster.worker import Premises, Worker
 from pipeline.extraction.embed import UnreadableFileError
 from pipeline.extraction.job import Job, Step
 from pipeline.extraction.machines import ThisMachine
-from pipeline.extraction.views import Augmentation
-from pipeline.extraction.worker import Premises, Worker
+from pipeline.extraction.pictures.views import Augmentation
 
 PHOTOS, CHUNK = 10, 4
 
@@ -82,7 +82,7 @@ def scene(tmp_path: Path, flat_backbone: Backbone) -> Iterator[Scene]:
 
 @pytest.fixture(autouse=True)
 def _plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.extraction.worker.precision_of", lambda _: "float32")
+    monkeypatch.setattr("pipeline.extraction.cluster.worker.precision_of", lambda _: "float32")
 
 
 def test_a_worker_that_sees_everything_says_what_it_computes_on(scene: Scene) -> None:

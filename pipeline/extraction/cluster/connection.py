@@ -24,15 +24,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cache.durable import sync_file
 from cache.errors import InputError
 from cache.layout import LOCK
+from cache.places.durable import sync_file
 from cache.stored import ChunkFiles
 from pipeline.backbones._backbone import Backbone
-from pipeline.extraction.crew import PATIENCE, ClusterError, Crew, last_line, no_room
+from pipeline.extraction.cluster.crew import PATIENCE, ClusterError, Crew, last_line, no_room
+from pipeline.extraction.cluster.worker import Chunk, Premises, Worker
 from pipeline.extraction.embed import pick_device, precision_of
 from pipeline.extraction.job import Job, Step
-from pipeline.extraction.worker import Chunk, Premises, Worker
 
 Ray: TypeAlias = Any  # the module, and what it gives
 

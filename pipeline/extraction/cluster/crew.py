@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache.errors import DmlError
+from pipeline.extraction.cluster.worker import Chunk, Told
 from pipeline.extraction.job import Job, Step
-from pipeline.extraction.worker import Chunk, Told
 
 PATIENCE = 600.0  # seconds without a single worker, until it is said that there is no room
 _TICK = 5.0
@@ -48,7 +48,7 @@ class Crew:
 
     Attributes:
         ray: the module, connected.
-        hire: starts a worker, an actor of the class `pipeline.extraction.worker.Worker`.
+        hire: starts a worker, an actor of the class `pipeline.extraction.cluster.worker.Worker`.
         job: of all chunks.
         queue: the chunks that nobody has been given.
         remark: is called with each line about something unusual, once.

@@ -13,10 +13,10 @@ import torch
 
 from cache.errors import DmlError, InputError
 from cache.layout import LOCK, Header
-from cache.owner import Owner
-from cache.place import Place
+from cache.locks.owner import Owner
+from cache.places.place import Place
+from cache.places.urls import below
 from cache.stored import ChunkFiles
-from cache.urls import below
 from pipeline.backbones._backbone import Backbone
 from pipeline.extraction import containers
 from pipeline.extraction.embed import pick_device, precision_of

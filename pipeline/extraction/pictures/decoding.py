@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cache.errors import DmlError, InputError, UnreachableError
-from cache.urls import Location, is_url
+from cache.places.urls import Location, is_url
 from pipeline.extraction import containers
 
 # A closed list, because some of Pillow's other formats start programs (EPS) or fetch plug-ins.

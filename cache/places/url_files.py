@@ -11,8 +11,8 @@ import os
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from cache.attempts import attempt
 from cache.errors import InputError
+from cache.places.attempts import attempt
 
 _PACKAGES = {
     "s3": ("s3fs", "s3"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.fingerprint import JSON
-from pipeline.extraction.decoding import Reading
+from pipeline.extraction.pictures.decoding import Reading
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ _NOT_WRITABLE = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+PART = ".part"  # what the names of files end with that are being written
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
@@ -91,8 +94,14 @@ def append_to_file(path: Path, content: bytes, *, at: int) -> None:
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Give a file new content in one step: a reader sees the old or the new, never a mixture."""
-    part = path.with_name(f".{path.name}.part")
+    """Give a file new content in one step: a reader sees the old or the new, never a mixture.
+
+    What a killed writer of this file has left beside it is cleared away. Where one is still at
+    work on it, this one wins and the other fails.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        left.unlink(missing_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
     try:
         part.write_bytes(content)
         sync_file(part)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from cache.attempts import attempt
 from cache.errors import InputError
-from cache.place import Part
-from cache.url_files import (
+from cache.places.attempts import attempt
+from cache.places.place import Part
+from cache.places.url_files import (
     file_system,
     files_below,
     files_in,
@@ -16,7 +16,7 @@ from cache.url_files import (
     read_range,
     read_url,
 )
-from cache.urls import located
+from cache.places.urls import located
 
 _MAKING = ".making"  # names the last file of a store that is begun; without it, it is half-made
 _GAP = 1 << 20  # bytes between two parts that cost less than one more request

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from cache.durable import make_folders, replace_file, sync_folder, sync_tree
-from cache.urls import Location, located
+from cache.places.durable import make_folders, replace_file, sync_folder, sync_tree
+from cache.places.urls import Location, located
 
 Part: TypeAlias = tuple[int, memoryview]  # where it starts in the file, and what to fill with it
 
@@ -166,7 +166,7 @@ def place_of(path: str | Path) -> Place:
     """
     place = located(path)
     if isinstance(place, str):
-        from cache.remote import RemotePlace
+        from cache.places.remote import RemotePlace
 
         return RemotePlace(place)
     return LocalPlace(place.resolve())

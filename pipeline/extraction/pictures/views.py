@@ -13,7 +13,7 @@ from PIL import Image
 
 from cache.errors import InputError
 from cache.fingerprint import JSON
-from pipeline.extraction.images import Transform
+from pipeline.extraction.pictures.images import Transform
 
 _TRIES = 10
 _NUMBERS = 2 * _TRIES + 3  # area and ratio of each try; left, top, flip

@@ -1,7 +1,7 @@
 """One writer at a time.
 
 On this machine the system keeps the lock and drops it when the process ends, however it ends. At a
-URL, and on network disks without locks, it is a lease: see `cache.lease`.
+URL, and on network disks without locks, it is a lease: see `cache.locks.lease`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import IO, Protocol
 
 from cache.errors import StoreBusyError
 from cache.layout import LOCK
-from cache.lease import Lease
-from cache.owner import Owner, duration
-from cache.place import Place
+from cache.locks.lease import Lease
+from cache.locks.owner import Owner, duration
+from cache.places.place import Place
 
 try:
     import fcntl

@@ -18,8 +18,8 @@ from typing import Any
 
 from cache.errors import StoreBusyError, UnreachableError
 from cache.layout import LOCK
-from cache.owner import Owner, duration
-from cache.place import Place
+from cache.locks.owner import Owner, duration
+from cache.places.place import Place
 
 BEAT = 20.0  # seconds between two heartbeats
 DEAD = 300.0  # without one for so long, a holder counts as gone

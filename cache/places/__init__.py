@@ -1,0 +1,1 @@
+"""Where files lie: folders of this machine and URLs, written durably and read in parts."""

@@ -1,0 +1,1 @@
+"""One image file: decoded, hashed, made into pixels and augmented views."""
