@@ -35,6 +35,16 @@ HEADER, FEATURES, IMAGES, ROWS = "zarr.json", "features", "images", "rows.parque
 LEDGER, LOCK = "ledger.jsonl", "writer.lock"
 IMAGE_BYTES = 40  # SHA-256 of an image's file, and the 64 bits of its difference hash
 
+# Larger chunks read faster, random rows most of all (benchmarks/chunk_size.py), but an interruption
+# costs up to a chunk of work: so about a 64th of the rows.
+_CHUNKS, _LEAST_CHUNK, _LARGEST_CHUNK = 64, 512, 4096
+
+
+def usual_chunk_rows(num_rows: int) -> int:
+    """Return the rows of a chunk for so many rows: 512 to 4,096, a power of two."""
+    share = max(1, num_rows // _CHUNKS)
+    return min(max(1 << (share.bit_length() - 1), _LEAST_CHUNK), _LARGEST_CHUNK)
+
 
 @dataclass(frozen=True)
 class ArraySpec:

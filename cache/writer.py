@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cache.array import Array
 from cache.errors import InputError, StoreBusyError, UnreachableError
 from cache.fingerprint import Fingerprint
-from cache.layout import HEADER, LEDGER, Header
+from cache.layout import HEADER, LEDGER, Header, usual_chunk_rows
 from cache.ledger import FinishedChunk, LedgerWriter
 from cache.locks.lock import Lock, lock_for_writing
 from cache.places.durable import writing_to
@@ -71,7 +71,7 @@ class StoreWriter:
         fingerprint: Fingerprint,
         rows: pa.Table,
         root: str | Path,
-        chunk_rows: int = 512,
+        chunk_rows: int | None = None,
         images: bool = False,
         update: bool = False,
         repair: bool = False,
@@ -88,7 +88,8 @@ class StoreWriter:
             rows: one row per image: id, path, label, optional split, superlabel, true_label and
                 bytes, the size of its file.
             root: folder or URL that the paths are relative to.
-            chunk_rows: rows in each chunk; an existing store keeps its own.
+            chunk_rows: rows in each chunk, None = `usual_chunk_rows`; an existing store keeps its
+                own.
             images: whether a new store gets hashes of the image files.
             update: whether an existing store may have other images: new and changed ones become
                 pending, those that are not in `rows` are removed.
@@ -104,6 +105,8 @@ class StoreWriter:
         """
         place = place_of(path)
         rows = checked_rows(rows)
+        if chunk_rows is None:
+            chunk_rows = usual_chunk_rows(rows.num_rows)
         if chunk_rows < 1:
             raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
         with writing_to(place):

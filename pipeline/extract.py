@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cache.errors import InputError
 from cache.fingerprint import Fingerprint, rows_digest
-from cache.places.urls import Location, is_url
+from cache.places.urls import Location
 from cache.revision import Changes
 from cache.store import FeatureStore
 from cache.writer import StoreWriter
@@ -24,7 +24,6 @@ from pipeline.extraction.job import REVISION, Job
 from pipeline.extraction.machines import Machines, machines
 from pipeline.extraction.pictures.views import Augmentation
 
-_CHUNK, _CHUNK_FAR_AWAY = 512, 4096  # rows; far away a request costs more than a megabyte
 _LIBRARIES = ("dml", "pillow", "timm", "torch", "torchvision")
 # Like another version of a library it changes the last bits of the features. So a store that was
 # begun without it cannot be gone on with, and one that is complete can be used.
@@ -106,7 +105,7 @@ def extract(
         augmentation: further views of each picture, whose features are stored, too.
         unreadable: "skip" lists images that cannot be read and leaves them out, "stop" ends at
             the first one.
-        chunk_rows: rows of each chunk of a new store; None is 512, at a URL 4,096.
+        chunk_rows: rows of each chunk of a new store; None is a usual number.
         update: whether an existing store may have other images: new and changed ones are added,
             those that are not in the manifest removed.
         repair: whether finished chunks are checked first, and damaged ones made anew.
@@ -125,8 +124,6 @@ def extract(
     """
     started = time.perf_counter()
     remarks: list[str] = []
-    if chunk_rows is None:
-        chunk_rows = _CHUNK_FAR_AWAY if is_url(store) else _CHUNK
     _check(batch_size=batch_size, workers=workers)
     augmentation = augmentation or Augmentation(views=0)
     sizes = file_sizes(manifest)

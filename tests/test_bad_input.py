@@ -258,6 +258,14 @@ def test_a_mistyped_command_or_list_is_refused(dml: Any) -> None:
     assert "'los' is not one of 'losses', 'selections'" in refusal(dml("list los"))
 
 
+@pytest.mark.parametrize(
+    "line", ["train --run s3://bucket/run", "ablate --out s3://bucket/ablation --seeds 1"]
+)
+def test_results_are_not_written_to_urls(home: Path, dml: Any, line: str) -> None:
+    assert "kept on this machine, s3:/bucket" in refusal(dml(line))
+    assert not (home / "s3:").exists()
+
+
 def test_info_refuses_what_is_neither_store_nor_run(home: Path, dml: Any) -> None:
     (home / "folder").mkdir()
     assert "there is no feature store at" in refusal(dml("info folder"))

@@ -39,6 +39,11 @@ def below(root: Location, name: str) -> Location:
     return f"{root}/{name}"
 
 
+def was_url(path: Path) -> bool:
+    """Tell whether a path was made of a URL, which has lost a slash by that: `s3:/bucket`."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()))
+
+
 def folder_of(place: Location) -> Location:
     """Return the folder that a file lies in."""
     return place.parent if isinstance(place, Path) else place.rpartition("/")[0]

@@ -68,7 +68,7 @@ def extract(
     ] = "float16",
     chunk_rows: Annotated[
         int | None,
-        typer.Option(help="Rows in each file of a new store. Default: 512, at a URL 4096."),
+        typer.Option(help="Rows in each file of a new store. Default: 512 to 4096, by their number."),
     ] = None,
     update: Annotated[
         bool,

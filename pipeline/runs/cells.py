@@ -17,6 +17,7 @@ from typing import Any
 
 from cache.errors import DiskFullError, InputError
 from cache.places.durable import replace_file
+from cache.places.urls import was_url
 
 Figures = dict[str, Any]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -116,6 +117,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_unusable(folder: Path) -> None:
     """Raise InputError where the folder is none, holds other things or cannot be written to."""
+    if was_url(folder):
+        raise InputError(f"results are kept on this machine, {folder} is a URL: choose --out")
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is no folder: choose another --out")
     if folder.is_dir() and not (folder / "cells").is_dir() and any(folder.iterdir()):

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cache.errors import DiskFullError, InputError
+from cache.places.urls import was_url
 from pipeline.choices.settings import CONFIG_FILE, Settings
 
 _RECORD, _WEIGHTS, _LABELS = "record.json", "weights.safetensors", "labels.parquet"
@@ -87,6 +88,8 @@ def free_path(folder: Path, name: str) -> Path:
 
 def refuse_unusable(path: Path) -> None:
     """Raise InputError where a new run would overwrite something or cannot be written."""
+    if was_url(path):
+        raise InputError(f"runs are kept on this machine, {path} is a URL: choose another --run")
     if os.path.lexists(path):
         raise InputError(f"{path} exists: choose another --run or remove it")
     above = next(folder for folder in path.absolute().parents if folder.exists())

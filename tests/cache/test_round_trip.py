@@ -12,6 +12,7 @@ import pytest
 import zarr
 
 from cache import FeatureStore
+from cache.layout import usual_chunk_rows
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -142,3 +143,19 @@ def test_the_description_can_be_printed_as_json(example: Any) -> None:
         "versions": {"torch": "2.6.0", "dml": "0.1.0"},
         "fingerprint": example.fingerprint.digest(),
     }
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "expected"),
+    [
+        (1, 512),
+        (5_421, 512),
+        (65_535, 512),
+        (65_536, 1024),
+        (200_000, 2048),
+        (262_144, 4096),
+        (10**8, 4096),
+    ],
+)
+def test_chunks_grow_with_the_number_of_images_within_limits(num_rows: int, expected: int) -> None:
+    assert usual_chunk_rows(num_rows) == expected
