@@ -51,7 +51,8 @@ def main() -> None:
     """Extract, write every form, measure, print the tables and write the result."""
     arguments = parse()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = arguments.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         exact = extracted(folder / "all.zarr", arguments)
         stores = {dtype: written(folder, exact, dtype) for dtype in FEATURE_DTYPES}
         kinds = {kind: one_kind(folder, exact, kind) for kind in exact.feature_names[1:]}
@@ -244,6 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=Settings().epochs)
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="keeps what was finished, to be gone on with")
     parser.add_argument("--rounds", type=int, default=15)
     return parser.parse_args()
 

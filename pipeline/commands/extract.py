@@ -68,7 +68,9 @@ def extract(
     ] = "float16",
     chunk_rows: Annotated[
         int | None,
-        typer.Option(help="Rows in each file of a new store. Default: 512 to 4096, by their number."),
+        typer.Option(
+            help="Rows in each file of a new store. Default: 512 to 4096, by their number."
+        ),
     ] = None,
     update: Annotated[
         bool,
