@@ -15,15 +15,22 @@ import typer
 
 from pipeline.commands import (
     ablate,
+    audit,
     cache,
     data,
     demo,
     evaluate,
+    export,
     extract,
+    index,
     info,
+    labels,
     listing,
     noise,
     probe,
+    report,
+    review,
+    search,
     train,
 )
 from pipeline.output.faults import INTERRUPTED, explain
@@ -48,6 +55,11 @@ noise_app = typer.Typer(
     "A label overlay is a Parquet file with a label for each training row of one manifest; it "
     "changes no store. Train with it: [bold]dml train --noise file:OVERLAY[/].",
 )
+labels_app = typer.Typer(
+    help="Correct labels by people's decisions, in files beside the store.\n\n"
+    "Decisions are a table id,decision,label,note with keep, relabel or drop. Corrected labels are "
+    "a Parquet file with versions; train with them: [bold]dml train --labels FILE[/].",
+)
 
 
 @app.callback()
@@ -60,12 +72,19 @@ def options(
 app.command()(extract.extract)
 app.command()(train.train)
 app.command(name="eval")(evaluate.evaluate)
+app.command()(export.export)
 app.command()(ablate.ablate)
 app.command()(ablate.table)
 app.command()(probe.probe)
+app.command()(report.report)
+app.command()(audit.audit)
+app.command()(review.review)
+app.command()(index.index)
+app.command()(search.search)
 app.command()(data.data)
 app.add_typer(cache_app, name="cache")
 app.add_typer(noise_app, name="noise")
+app.add_typer(labels_app, name="labels")
 app.command(name="list")(listing.list_entries)
 app.command()(info.info)
 app.command()(demo.demo)
@@ -77,6 +96,9 @@ noise_app.command(name="describe")(noise.describe_noise)
 noise_app.command(name="export")(noise.export_noise)
 noise_app.command(name="import")(noise.import_noise)
 noise_app.command(name="estimate")(noise.estimate_noise)
+labels_app.command(name="apply")(labels.apply_decisions)
+labels_app.command(name="describe")(labels.describe_labels)
+labels_app.command(name="export")(labels.export_labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        is_bare = given in ([], ["cache"], ["noise"])  # a group of commands by itself
+        is_bare = given in ([], ["cache"], ["noise"], ["labels"])  # a group of commands by itself
         code = app([*given, "--help"] if is_bare else given, standalone_mode=False)
         if code == INTERRUPTED:  # newer Typer turns the interruption into an exit code
             raise KeyboardInterrupt

@@ -21,6 +21,7 @@ from cache.store import Features, FeatureStore
 from pipeline.ablation.room import OUT_OF_MEMORY, is_out_of_memory, runs_at_once
 from pipeline.ablation.trial import Ground, measure_trained, measure_untrained
 from pipeline.choices.grid import CLEAN, UNTRAINED, Cell, canonical
+from pipeline.choices.settings import Settings
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.loop import Way
 from pipeline.runs.cells import Cells
@@ -212,7 +213,7 @@ def _train(
 def _job(kept: Cells, ground: Ground, cell: Cell, seeds: int) -> _Job:
     decided_by = {
         "settings": canonical(cell.settings),
-        "files": _digests_of_files(cell.settings.noise),
+        "files": _digests_of_files(cell.settings),
         **_measured_by(ground),
     }
     known = kept.load(decided_by)
@@ -255,9 +256,10 @@ def _measured_by(ground: Ground) -> dict[str, Any]:
     return {"recall_at": list(ground.recall_at), "dml": ground.environment["dml"]}
 
 
-def _digests_of_files(noise: str | None) -> dict[str, str]:
-    """Hash the files that a noise spec names: their content decides the labels."""
-    options = NoiseSpec.parse(noise).options.values() if noise else ()
+def _digests_of_files(settings: Settings) -> dict[str, str]:
+    """Hash the files that decide the labels: corrected ones, and those that a noise spec names."""
+    options = [*NoiseSpec.parse(settings.noise).options.values()] if settings.noise else []
+    options.append(settings.labels)
     files = [Path(value) for value in options if isinstance(value, str) and Path(value).is_file()]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 

@@ -12,6 +12,7 @@ from cache.store import FeatureStore
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
 from pipeline.extraction.embed import pick_device
+from pipeline.labels.corrected import corrected
 from pipeline.labels.training import training_labels, true_classes
 from pipeline.measures.pair_share import Amounts, Tap, amounts
 from pipeline.program.heads import Centring
@@ -74,6 +75,7 @@ def probe(
     """
     features = store.choose(settings.features).read()
     roles = split(features.rows, settings.protocol)
+    roles = corrected(roles, settings.labels, features.rows, features.manifest)
     if settings.validation is not None:
         kind, folds, fold = settings.validation, settings.folds, settings.fold
         roles = hold_out(roles, kind, folds=folds, fold=fold).train

@@ -19,6 +19,7 @@ from cache.errors import InputError
 from cache.store import FeatureStore
 from pipeline.choices.settings import Settings
 from pipeline.extraction.embed import pick_device
+from pipeline.labels.corrected import correction_facts
 from pipeline.labels.training import TrainingLabels
 from pipeline.measures.detection import detection
 from pipeline.runs import provenance
@@ -63,13 +64,18 @@ def train(
     settings.check()
     store = store.choose(settings.features)
     refuse_unusable(path)
-    rows = store.readable_rows()
+    rows, manifest = store.readable_rows(), store.fingerprint.rows_digest
     roles = split(rows, settings.protocol)
+    correction = None
+    if settings.labels is not None:  # before the wait for the features
+        correction = correction_facts(roles, settings.labels, rows, manifest)
     target = pick_device(device)
     begun = time.perf_counter()
     beside = bytes_of_training(store.num_features, roles, settings)
     values, source, held = hold(store, target, beside=beside, memory=memory)
     identity = {"settings": asdict(settings), "store": store.fingerprint.digest()}
+    if correction is not None:
+        identity["labels"] = correction["sha256"]
     unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
     earlier = unfinished.load()
     runs, keep = [settings], unfinished.save
@@ -86,6 +92,7 @@ def train(
         "features": held,
         "protocol": roles.protocol,
         "counts": _counts(roles, labels),
+        "labels": correction,
         "noise": _noise_facts(settings, labels),
         "selection": _selection_facts(state, labels),
         "loss": learned.facts,

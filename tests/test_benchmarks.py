@@ -16,7 +16,9 @@ SCRIPTS = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
 RESULTS = sorted((ROOT / "benchmarks/results").glob("*.json"))
 # Sizes that take seconds; what needs a store of photos is run by the README's test.
 SMALL = {
+    "audit_quality": None,
     "chunk_size": ["--rows", "500", "--features", "16", "--rounds", "2"],
+    "correction_gain": None,
     "evaluation_memory": ["--rows", "500", "--dim", "16"],
     "evaluation_speed": ["--rows", "500", "--dim", "16"],
     "extraction_rate": [

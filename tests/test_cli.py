@@ -92,7 +92,7 @@ def test_the_console_script_ends_with_the_command_s_exit_code(tmp_path: Path) ->
 
 def test_no_installed_package_brings_a_module_of_our_names() -> None:
     owners = packages_distributions()
-    for name in ("cache", "pipeline", "cli"):
+    for name in ("cache", "pipeline", "cli", "dml"):
         assert set(owners.get(name, ["dml"])) == {"dml"}
 
 

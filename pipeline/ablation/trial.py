@@ -17,6 +17,7 @@ from pipeline.choices.assembly import method_of
 from pipeline.choices.settings import Settings
 from pipeline.evaluate import embedded, normalized, search
 from pipeline.extraction.embed import pick_device
+from pipeline.labels.corrected import corrected
 from pipeline.measures.detection import detection
 from pipeline.measures.metrics import Retrieval
 from pipeline.program import heads
@@ -69,11 +70,17 @@ class Ground:
         """
         protocols = dict.fromkeys(each.protocol for each in settings)
         roles = {protocol: split(features.rows, protocol) for protocol in protocols}
+        facts_of_rows = features.rows, features.manifest
+        learning = {
+            (protocol, labels): corrected(roles[protocol], labels, *facts_of_rows)
+            for protocol, labels in dict.fromkeys((each.protocol, each.labels) for each in settings)
+        }
         for each in settings:
             if each.recipe.loss is not None:
                 method_of(each)
             if each.validation is not None:
-                hold_out(roles[each.protocol], each.validation, folds=each.folds, fold=each.fold)
+                own = learning[each.protocol, each.labels]
+                hold_out(own, each.validation, folds=each.folds, fold=each.fold)
         target = pick_device(device)
         values = torch.from_numpy(features.values).to(target)
         facts = provenance.environment(target)

@@ -93,6 +93,8 @@ def canonical(settings: Settings) -> dict[str, Any]:
     noise = None if settings.noise is None else str(NoiseSpec.parse(settings.noise))
     facts = asdict(replace(settings, selection=settings.recipe.selection, noise=noise))
     del facts["seed"]
+    if settings.labels is None:
+        del facts["labels"]  # runs of versions that knew no corrected labels stay the same
     return facts
 
 

@@ -31,6 +31,8 @@ class Settings:
     Attributes:
         loss: a recipe or a loss.
         selection: a selection; None = the recipe's.
+        labels: a file of corrected labels, see `pipeline.labels.corrected`, which take the place
+            of the given ones before any noise; None = the manifest's.
         noise: a noise spec such as "symmetric:0.5"; None = labels as given.
         features: which of the store's features, for example "max"; None = the first.
         protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
@@ -58,6 +60,7 @@ class Settings:
 
     loss: str = "prism"
     selection: str | None = None
+    labels: str | None = None
     noise: str | None = None
     features: str | None = None
     protocol: Literal["query-gallery", "class-disjoint"] | None = None

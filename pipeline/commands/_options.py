@@ -25,6 +25,14 @@ FeaturesOption = Annotated[
         help="Which features of the store, as dml info lists them: max, avg@1. Default: the first.",
     ),
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Train on corrected labels, as dml labels apply makes them; queries and gallery keep "
+        "those of the store. Default: the labels of the store.",
+    ),
+]
 # Texts, because a `Path` would make one slash of the two in `s3://bucket`.
 StoreOption = Annotated[
     str | None,

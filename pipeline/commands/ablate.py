@@ -13,6 +13,7 @@ from pipeline.commands._options import (
     DeviceOption,
     FeaturesOption,
     JsonOption,
+    LabelsOption,
     StoreOption,
     Validation,
 )
@@ -31,6 +32,7 @@ def ablate(
     select: Annotated[
         str | None, typer.Option(help="Selections; each is combined with every loss.")
     ] = None,
+    labels: LabelsOption = None,
     noise: Annotated[
         str, typer.Option(help="Noise specs: see dml list noise; 0 = labels as given.")
     ] = "0,symmetric:0.2,symmetric:0.5",
@@ -98,6 +100,7 @@ def ablate(
     from pipeline.choices.settings import Settings
 
     given = {
+        "labels": labels,
         "features": features,
         "epochs": epochs,
         "batch_size": batch_size,

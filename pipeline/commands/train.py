@@ -11,6 +11,7 @@ from pipeline.commands._options import (
     DeviceOption,
     FeaturesOption,
     JsonOption,
+    LabelsOption,
     ProtocolOption,
     StoreOption,
     Validation,
@@ -28,6 +29,7 @@ def train(
     select: Annotated[
         str | None, typer.Option(help="Which rows count: see dml list selections.")
     ] = None,
+    labels: LabelsOption = None,
     noise: Annotated[
         str | None,
         typer.Option(help="Make labels wrong on purpose: see dml list noise and dml noise make."),
@@ -76,6 +78,8 @@ def train(
 
     [bold]dml train --loss prism --noise symmetric:0.5 --seed 1[/]
 
+    [bold]dml train --labels dml-out/labels/v1.parquet[/]
+
     [bold]dml train --config dml-out/runs/prism[/]
     """
     from pipeline.choices.settings import Settings
@@ -83,6 +87,7 @@ def train(
     given = {
         "loss": loss,
         "selection": select,
+        "labels": labels,
         "noise": noise,
         "features": features,
         "epochs": epochs,

@@ -159,12 +159,26 @@ def fit_symmetric(rows: Rows, labels: Tensor, num_classes: int) -> tuple[Tensor,
         () float noise rate in [0, 1]; () float softmax scale that goes with it.
     """
     log_p = log_posteriors(rows, labels, every_row(rows), num_classes, _SCALES)
+    rate, best = fit_shares(log_p, num_classes)
+    return rate, log_p.new_tensor(_SCALES)[best]
+
+
+def fit_shares(log_p: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Fits the model above to log shares of the given labels, each row of its own scale.
+
+    Args:
+        log_p: (S, N), at most 0.
+        num_classes: C, at least 2.
+
+    Returns:
+        () float noise rate in [0, 1]; () int64 the row of highest likelihood.
+    """
     right = log_p.double().exp()  # (S, N)
     wrong = (1 - right) / (num_classes - 1)
-    rate = right.new_full((len(_SCALES), 1), 0.3)
+    rate = right.new_full((len(log_p), 1), 0.3)
     for _ in range(_EM_STEPS):
         share = rate * wrong / ((1 - rate) * right + rate * wrong).clamp_min(1e-300)
         rate = share.mean(dim=1, keepdim=True)
     likelihood = ((1 - rate) * right + rate * wrong).clamp_min(1e-300).log().mean(dim=1)
     best = likelihood.argmax()
-    return rate[best, 0].to(log_p.dtype), log_p.new_tensor(_SCALES)[best]
+    return rate[best, 0].to(log_p.dtype), best

@@ -20,6 +20,7 @@ from cache.places.durable import replace_file
 
 FORMAT = 1
 _KEY = b"dml.overlay"
+CORRECTED = b"dml.labels"  # key of the files of `dml labels`, which are another form
 _COLUMNS = ("id", "path", "label", "given_label")
 
 
@@ -70,9 +71,14 @@ class Overlay(NamedTuple):
 
 def is_overlay(path: Path) -> bool:
     """Tell whether a file is an overlay; any Parquet file may be asked about."""
+    return has_key(path, _KEY)
+
+
+def has_key(path: Path, key: bytes) -> bool:
+    """Tell whether a file is a Parquet file with this key in its metadata."""
     try:
         with pq.ParquetFile(path) as file:
-            return _KEY in (file.schema_arrow.metadata or {})
+            return key in (file.schema_arrow.metadata or {})
     except (pa.ArrowException, OSError):
         return False
 

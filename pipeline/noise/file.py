@@ -18,7 +18,7 @@ from cache.errors import InputError
 from pipeline.noise._joining import Join, entries_of_rows
 from pipeline.noise._lists import LabelList, read_list
 from pipeline.noise._numbering import class_names
-from pipeline.noise._overlay import Overlay, is_overlay, read_overlay
+from pipeline.noise._overlay import CORRECTED, Overlay, has_key, is_overlay, read_overlay
 from pipeline.noise._subject import Corrupted, Labels, Subject
 
 
@@ -53,6 +53,10 @@ def corrupt(
         if (key, numbering, join, cleaned) != (None, "auto", "suffix", None):
             raise InputError(f"{path} is a label overlay, which takes no further options")
         return _from_overlay(subject, read_overlay(file), path)
+    if has_key(file, CORRECTED):
+        raise InputError(
+            f"{path} holds corrected labels, which are no noise: train with --labels {path}"
+        )
     found = read_list(file, key)
     entries = _entries(subject, found, join, path)
     labels = [found.labels[entry] for entry in entries]

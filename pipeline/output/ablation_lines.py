@@ -23,6 +23,20 @@ def ablation_lines(summary: Summary, layout: Format = "text") -> list[Any]:
     return {"text": _text, "markdown": _markdown, "latex": _latex}[layout](summary)
 
 
+def ablation_cells(summary: Summary) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Lay out the headings, and for each protocol and noise its name and the cells of its lines."""
+    blocks = [
+        (noise, [[_name(line), *_figures(summary, line)] for line in block])
+        for noise, block in _blocks(summary)
+    ]
+    return _headings(summary), blocks
+
+
+def ablation_notes(summary: Summary) -> list[str]:
+    """Say what stands in the table, a sentence each."""
+    return _notes(summary)
+
+
 def failure_line(failures: Sequence[str], cells: int) -> str:
     """Say in one line what failed."""
     rest = f" (and {len(failures) - 1} more: see the table)" if len(failures) > 1 else ""

@@ -18,6 +18,10 @@ def typed(context: typer.Context) -> str:
         if source is None or source.name != "COMMANDLINE" or name == _WITHOUT_EFFECT:
             continue
         given = context.params[name]
+        option = [parameter.opts[0]] if parameter.param_type_name == "option" else []
+        if isinstance(given, bool):
+            words += option if given else [f"--no-{name.replace('_', '-')}"]
+            continue
         for value in given if isinstance(given, list | tuple) else [given]:
-            words += [parameter.opts[0], str(value)]
+            words += [*option, str(value)]
     return shlex.join(words)

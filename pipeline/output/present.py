@@ -29,6 +29,7 @@ def train_json(run: Run) -> dict[str, Any]:
         "run": str(run.path),
         "store": record["store"]["path"],
         "loss": run.settings.loss,
+        "labels": record.get("labels"),
         "noise": {
             "nominal": noise["nominal_rate"] if noise else 0.0,
             "realised": noise["realised_rate"] if noise else 0.0,
@@ -122,6 +123,13 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
         f"{record['seconds']:.1f} s on {record['environment']['device']} ({record['protocol']})",
         f"features: {_where(record['features'])}",
     ]
+    if record.get("labels"):
+        used = record["labels"]
+        lines.append(
+            f"labels of {used['path']} (version {used['version']}): {used['corrected']:,} "
+            f"corrected, {used['dropped']:,} rows left out; queries and gallery keep the "
+            "store's labels"
+        )
     if noise is not None:
         nominal = noise["nominal_rate"]
         lines.append(

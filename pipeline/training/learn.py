@@ -13,6 +13,7 @@ from cache.errors import InputError
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.settings import Settings
+from pipeline.labels.corrected import corrected
 from pipeline.labels.training import Source, TrainingLabels, training_labels
 from pipeline.program.fit import Fit, Runs, fit
 from pipeline.program.heads import Centring
@@ -85,7 +86,7 @@ def learn(
         values: (M, F) raw features of all rows of the store, on the device that trains or on the
             way there.
         source: the same rows as they were read; the noise may look at them.
-        roles: which of them train.
+        roles: which of them train, before labels are corrected.
         runs: settings with equal `Settings.shared`.
         progress: is told the finished and the total epochs.
         earlier: a snapshot of the same runs to go on from.
@@ -101,6 +102,7 @@ def learn(
             all features at once and they are on the disk.
     """
     common = runs[0]
+    roles = corrected(roles, common.labels, source.rows, source.manifest)
     held: HeldOut | None = None
     if common.validation is not None:
         held = hold_out(roles, common.validation, folds=common.folds, fold=common.fold)

@@ -61,21 +61,43 @@ def split(rows: pa.Table, protocol: Name | None = None) -> Split:
         InputError: no rows to train on, fewer than two training classes, or no query that has an
             item of its class in the gallery.
     """
-    given_names = rows["label"].to_pylist()
-    names = rows.column_names
-    true_names = rows["true_label"].to_pylist() if "true_label" in names else given_names
-    true_names = [true or given for true, given in zip(true_names, given_names, strict=True)]
-    classes = tuple(sorted({*given_names, *true_names}, key=_natural))
-    number = {name: at for at, name in enumerate(classes)}
-    given = np.array([number[name] for name in given_names], dtype=np.int64)
-    true = np.array([number[name] for name in true_names], dtype=np.int64)
-    splits = np.array(rows["split"].to_pylist()) if "split" in names else None
+    given, true, classes = _numbered(rows)
+    splits = np.array(rows["split"].to_pylist()) if "split" in rows.column_names else None
     roles = _roles(true, splits, protocol)
     # Where classes are divided, rows of the split "val" train or are searched like all others.
     val = None if splits is None or protocol == "class-disjoint" else _rows(splits, "val")
     result = Split(*roles, given=given, true=true, classes=classes, val=val)
     _check(result)
     return result
+
+
+def everything(rows: pa.Table) -> Split:
+    """Takes all rows of the training split for training, or all rows where there are no splits.
+
+    Nobody searches. For what looks at labels alone, and needs no rows to evaluate.
+
+    Args:
+        rows: as in `split`.
+    """
+    given, true, classes = _numbered(rows)
+    train = np.arange(len(given))
+    if "split" in rows.column_names:
+        train = _rows(np.array(rows["split"].to_pylist()), "train")
+    nobody = train[:0]
+    return Split("query-gallery", train, nobody, nobody, None, given, true, classes)
+
+
+def _numbered(rows: pa.Table) -> tuple[Rows, Rows, tuple[str, ...]]:
+    """Number given and true labels, (N,) each, and name the numbers."""
+    given_names = rows["label"].to_pylist()
+    is_known = "true_label" in rows.column_names
+    true_names = rows["true_label"].to_pylist() if is_known else given_names
+    true_names = [true or given for true, given in zip(true_names, given_names, strict=True)]
+    classes = tuple(sorted({*given_names, *true_names}, key=_natural))
+    number = {name: at for at, name in enumerate(classes)}
+    given = np.array([number[name] for name in given_names], dtype=np.int64)
+    true = np.array([number[name] for name in true_names], dtype=np.int64)
+    return given, true, classes
 
 
 def _roles(

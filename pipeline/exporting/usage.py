@@ -1,0 +1,108 @@
+"""The programs that a model card shows: each runs alone in the card's folder, without dml."""
+
+from __future__ import annotations
+
+_PICTURES = '''import json
+import sys
+
+import numpy as np
+{imports}from PIL import Image, ImageOps
+
+with open("card.json", encoding="utf-8") as file:
+    how = json.load(file)["preprocessing"]["transform"]
+
+
+def prepare(path):
+    """Decode, resize, crop the centre: (3, H, W) uint8."""
+    image = Image.open(path)
+    if how["exif_rotation"]:
+        image = ImageOps.exif_transpose(image)
+    image = image.convert("RGB")
+    side, crop, (width, height) = how["resize"], how["crop"], image.size
+    if how["resize_mode"] == "squash":
+        size = side, side
+    elif width <= height:
+        size = side, int(side * height / width)
+    else:
+        size = int(side * width / height), side
+    image = image.resize(size, Image.Resampling[how["interpolation"].upper()])
+    left, top = round((image.width - crop) / 2), round((image.height - crop) / 2)
+    return np.asarray(image.crop((left, top, left + crop, top + crop))).transpose(2, 0, 1)
+
+
+{load}
+
+
+def embed(paths):
+    """Embed pictures: (N, D) float32 of unit norm."""
+    batches = [paths[start : start + 32] for start in range(0, len(paths), 32)]
+    return np.concatenate([run(np.stack([prepare(path) for path in each])) for each in batches])
+
+
+embeddings = embed(sys.argv[1:])
+np.save("embeddings.npy", embeddings)
+print((-(embeddings @ embeddings.T)).argsort(axis=1))  # of each picture the nearest first: itself
+'''
+
+_FEATURES = """import sys
+
+import numpy as np
+{imports}
+{load}
+
+
+features = np.load(sys.argv[1]).astype(np.float32)  # (N, F), as the backbone gives them
+embeddings = run(features)  # (N, D) of unit norm
+np.save("embeddings.npy", embeddings)
+print((-(embeddings @ embeddings.T)).argsort(axis=1))  # of each row the nearest first: itself
+"""
+
+_ONNX = """session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+
+
+def run(inputs):
+    return session.run(None, {{"{name}": inputs}})[0]"""
+
+_TORCHSCRIPT = """model = torch.jit.load("{file}")
+
+
+def run(inputs):
+    with torch.inference_mode():
+        return model(torch.from_numpy(inputs)).numpy()"""
+
+_SAFETENSORS = """head = load_file("{file}")
+
+
+def run(inputs):
+    affine = ((inputs - head["mean"]) / head["scale"]) @ head["weight"] + head["bias"]
+    return affine / np.linalg.norm(affine, axis=1, keepdims=True)"""
+
+_LOADING = {
+    "onnx": ("import onnxruntime\n", _ONNX, "onnxruntime"),
+    "torchscript": ("import torch\n", _TORCHSCRIPT, "torch"),
+    "safetensors": ("from safetensors.numpy import load_file\n", _SAFETENSORS, "safetensors"),
+}
+
+
+def program(kind: str, file: str, name: str, *, with_backbone: bool) -> str:
+    """Write the Python program that embeds with an exported file.
+
+    Args:
+        kind: "onnx", "torchscript" or "safetensors".
+        file: name of the file.
+        name: of its input.
+        with_backbone: whether the input is pictures.
+    """
+    imports, load, _ = _LOADING[kind]
+    frame = _PICTURES if with_backbone else _FEATURES
+    return frame.format(imports=imports, load=load.format(file=_escaped(file), name=name))
+
+
+def needs(kind: str, *, with_backbone: bool) -> str:
+    """Name the packages that the program needs."""
+    return " ".join(["numpy", _LOADING[kind][2], *(["pillow"] if with_backbone else [])])
+
+
+def _escaped(file: str) -> str:
+    """Write a file's name so that it can stand in a text of a program."""
+    return file.encode("unicode_escape").decode().replace('"', '\\"')

@@ -1,0 +1,1 @@
+"""The parts of a report: one file a section, each from data to figures."""

@@ -1,0 +1,1 @@
+"""Search in the embeddings of a store: exact or by an index, with queries from anywhere."""
