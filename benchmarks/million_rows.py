@@ -72,10 +72,11 @@ def write_rows(arguments: argparse.Namespace) -> None:
         versions={},
     )
     rows = pa.table({"id": names, "path": names, "label": labels})
-    drawn = np.random.default_rng(0).standard_normal((512, arguments.features)).astype(np.float16)
     with StoreWriter.create_or_resume(
         arguments.folder / "store.zarr", fingerprint=fingerprint, rows=rows, root="."
     ) as writer:
+        shape = (len(writer.chunk(0)), arguments.features)
+        drawn = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
         for number in list(writer.pending):
             drawn[:, 0] = number  # so that no two chunks are alike
             writer.write(number, drawn[: len(writer.chunk(number))], {})
