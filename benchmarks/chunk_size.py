@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import zarr
+from _random_store import random_fingerprint
 from _report import add_sizes, head, parser_of, write
 from numpy.typing import NDArray
 
-from cache import FeatureStore, Fingerprint, StoreWriter
+from cache import FeatureStore, StoreWriter
 
 USUAL = "512 rows"
 SIZES = (64, 256, 512, 1024, 4096, 16384)
@@ -74,17 +75,7 @@ def values_of(number: int, rows: int, features: int) -> NDArray[np.float16]:
 def make_store(folder: Path, size: int, arguments: argparse.Namespace) -> tuple[int, float]:
     """Write a store; the number of its files, and the seconds."""
     names = [str(row) for row in range(arguments.rows)]
-    fingerprint = Fingerprint(
-        backbone="random",
-        weights_sha256="0" * 64,
-        transform={},
-        pool="none",
-        num_features=arguments.features,
-        dtype="float16",
-        precision="float32",
-        rows_digest="0" * 64,
-        versions={},
-    )
+    fingerprint = random_fingerprint(arguments.features)
     rows, path = pa.table({"id": names, "path": names, "label": names}), folder / f"{size}.zarr"
     begun, drawing = time.perf_counter(), 0.0
     with StoreWriter.create_or_resume(

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from _process import in_own_process, peak_bytes
+from _random_store import random_fingerprint
 from _report import head, parser_of, write
 
-from cache import FeatureStore, Fingerprint, StoreWriter
+from cache import FeatureStore, StoreWriter
 
 BOUND = 2e9
 FULL = 1_000_000
@@ -60,17 +61,7 @@ def write_rows(arguments: argparse.Namespace) -> None:
     """Make the store."""
     names = pa.array([f"class {row % 997}/{row}.jpg" for row in range(arguments.rows)])
     labels = pa.array([f"class {row % 997}" for row in range(arguments.rows)])
-    fingerprint = Fingerprint(
-        backbone="random",
-        weights_sha256="0" * 64,
-        transform={},
-        pool="none",
-        num_features=arguments.features,
-        dtype="float16",
-        precision="float32",
-        rows_digest="0" * 64,
-        versions={},
-    )
+    fingerprint = random_fingerprint(arguments.features)
     rows = pa.table({"id": names, "path": names, "label": labels})
     with StoreWriter.create_or_resume(
         arguments.folder / "store.zarr", fingerprint=fingerprint, rows=rows, root="."

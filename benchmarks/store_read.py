@@ -33,11 +33,12 @@ import numpy as np
 import pyarrow as pa
 import zarr
 from _process import in_own_process
+from _random_store import random_fingerprint
 from _report import head, parser_of, write
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from cache import FeatureStore, Fingerprint, StoreWriter
+from cache import FeatureStore, StoreWriter
 
 BASE = "raw file"
 SLOW = ("HDF5, gzip", "zstd store", "zarr-python, zstd")
@@ -114,17 +115,7 @@ def make_files(folder: Path, gigabytes: float, num_features: int) -> tuple[int, 
 def writer_of(path: Path, shape: tuple[int, int]) -> StoreWriter:
     """Begin a store whose rows have nothing but numbers for names."""
     names = [str(row) for row in range(shape[0])]
-    fingerprint = Fingerprint(
-        backbone="random",
-        weights_sha256="0" * 64,
-        transform={},
-        pool="none",
-        num_features=shape[1],
-        dtype="float16",
-        precision="float32",
-        rows_digest="0" * 64,
-        versions={},
-    )
+    fingerprint = random_fingerprint(shape[1])
     rows = pa.table({"id": names, "path": names, "label": names})
     return StoreWriter.create_or_resume(
         path, fingerprint=fingerprint, rows=rows, root=".", chunk_rows=CHUNK

@@ -144,6 +144,15 @@ class Ledger:
         """List the chunks with rows that are still to be made, ascending."""
         return [n for n in range(header.num_chunks) if self.missing_rows(header, n)]
 
+    def content(self) -> bytes:
+        """Return what the chunks hold, whenever and in whatever order they were written."""
+        chunks = (self.chunks[number] for number in sorted(self.chunks))
+        facts = (
+            [chunk.number, chunk.num_rows, chunk.sha256, sorted(chunk.unreadable.items())]
+            for chunk in chunks
+        )
+        return b"".join(json.dumps(each).encode() for each in facts)
+
     def num_rows(self) -> int:
         """Return the number of rows of the finished chunks, readable or not."""
         return sum(chunk.num_rows for chunk in self.chunks.values())

@@ -239,10 +239,7 @@ class FeatureStore:
         digest = hashlib.sha256(self.fingerprint.digest().encode())
         for name in self.table.column_names:
             digest.update(json.dumps([name, self.table[name].to_pylist()]).encode())
-        for chunk in self.ledger.chunks.values():
-            unreadable = sorted(chunk.unreadable.items())
-            facts = [chunk.number, chunk.num_rows, chunk.sha256, unreadable]
-            digest.update(json.dumps(facts).encode())
+        digest.update(self.ledger.content())
         return digest.hexdigest()
 
     def _is_readable(self) -> NDArray[np.bool_]:
