@@ -288,7 +288,8 @@ def search(
 
     Returns:
         `.answers` has one for each readable image: `.hits` (`.id`, `.label`, `.cosine`), nearest
-        first, and the `.label` that most of them have. `.unreadable` names the other images.
+        first, and the `.label` that most of them have; `.unreadable` names the other images. A run
+        that was trained with corrected labels shows these, and finds no dropped image.
 
     Raises:
         DmlError: no image can be read, or the backbone of the store is not to be had.

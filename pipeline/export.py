@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -28,7 +28,7 @@ from pipeline.exporting.module import Epoch, Head, WithBackbone, head_of
 from pipeline.exporting.readme import readme
 from pipeline.exporting.samples import Sample, features_of, pictures_of
 from pipeline.exporting.written import Written
-from pipeline.extraction.again import backbone_of, facts_now
+from pipeline.extraction.again import same_backbone
 from pipeline.extraction.overlap import run_network
 from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
@@ -181,15 +181,8 @@ def _backbone(store: FeatureStore, weights: Path | None) -> Backbone:
             f"which no model file makes: train with --features {pool}, or export without "
             "--with-backbone"
         )
-    backbone = backbone_of(replace(facts, pool=pool), weights=weights)
-    now = facts_now(facts, backbone, facts.versions)  # versions round, and the check sees that
-    for field, found, asked in facts.differences(now):
-        raise InputError(
-            f"the backbone is not the one that made {store.path}: {field} is {_short(found)} "
-            f"there, {_short(asked)} now: name the file of its weights with --weights, or export "
-            "without --with-backbone"
-        )
-    return backbone
+    without = "export without --with-backbone"
+    return same_backbone(facts, store.path, pool=pool, weights=weights, otherwise=without)
 
 
 def _embed_features(run: Run, epoch: Epoch) -> Embed:
@@ -281,8 +274,3 @@ def _model(
         output={"name": "embeddings", "dtype": "float32", "shape": ["B", width]},
         details=written.facts,
     )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:20]}..."

@@ -49,6 +49,7 @@ class SearchReport:
         kind: of the index; "exact" without one.
         recall: recall@10 of the index; None without one.
         rows: number of rows that were searched.
+        labels: file of the corrected labels that are shown; None where they are the store's.
         answers: one for each readable image, in order.
         unreadable: name -> why, of the others.
         threshold: None if every image counts as known.
@@ -61,6 +62,7 @@ class SearchReport:
     kind: str
     recall: float | None
     rows: int
+    labels: str | None
     answers: tuple[Answer, ...]
     unreadable: dict[str, str]
     threshold: Threshold | None
@@ -68,10 +70,11 @@ class SearchReport:
 
 
 class _Found(NamedTuple):
-    """The nearest rows of `items`, and how near known images are, if it was asked."""
+    """The nearest rows of `items`, whose labels these have, and how near known images are."""
 
     nearest: Nearest
     items: pa.Table
+    labels: str | None
     calibration: Calibration | None
 
 
@@ -116,7 +119,8 @@ def search(
     asked = _asked(space, images, ids, weights, progress)
     depth = top + exclude_self
     if index is not None:
-        found = _Found(index.search(asked.embeddings, depth), index.items, index.calibration)
+        near, labels = index.search(asked.embeddings, depth), index.facts.get("labels")
+        found = _Found(near, index.items, labels, index.calibration)
     else:
         assert gallery is not None
         found = _exactly(gallery, asked.embeddings, depth, is_calibrated=known_share is not None)
@@ -137,6 +141,7 @@ def search(
         kind=index.facts["kind"] if index else "exact",
         recall=index.facts["recall@10"] if index else None,
         rows=found.items.num_rows,
+        labels=found.labels,
         answers=told,
         unreadable=asked.unreadable,
         threshold=limit,
@@ -175,7 +180,8 @@ def _exactly(gallery: Gallery, queries: Embeddings, depth: int, *, is_calibrated
         nearest.add(rows, embeddings)
         if known is not None:
             known.add(rows, embeddings)
-    return _Found(nearest.result(), gallery.items, known.result() if known else None)
+    learnt = known.result() if known else None
+    return _Found(nearest.result(), gallery.items, gallery.labels.source, learnt)
 
 
 def _threshold(

@@ -19,6 +19,7 @@ SMALL = {
     "audit_quality": None,
     "chunk_size": ["--rows", "500", "--features", "16", "--rounds", "2"],
     "correction_gain": None,
+    "default_wins": None,
     "evaluation_memory": ["--rows", "500", "--dim", "16"],
     "evaluation_speed": ["--rows", "500", "--dim", "16"],
     "extraction_rate": [

@@ -10,10 +10,12 @@ from cache.store import FeatureStore
 from pipeline.audit import quality, subject, table
 from pipeline.audit.findings import KINDS, Findings
 from pipeline.audit.judging import SOURCES, Judgement, judge
+from pipeline.audit.noisy import overlay_of
 from pipeline.audit.subject import Subject
 from pipeline.duplicates import KINDS as DUPLICATES
 from pipeline.duplicates import list_duplicates
 from pipeline.extraction.embed import pick_device
+from pipeline.noise._overlay import Overlay
 from pipeline.runs import provenance
 from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
@@ -46,9 +48,12 @@ def audit_store(
         InputError: there are too few images or classes, or the noise does not fit them.
         StoreIncompleteError: the extraction has not finished.
     """
-    asked = {"run": None, "noise": noise, "features": features, "seed": seed}
+    asked = {"run": None, "labels": None, "noise": noise, "features": features, "seed": seed}
     looked_at = subject.of_store(store, noise=noise, seed=seed, features=features)
-    return _audit(store, looked_at, asked, seed, device, progress)
+    noisy = None
+    if noise is not None:
+        noisy = overlay_of(looked_at, store, noise=noise, seed=seed, protocol="query-gallery")
+    return _audit(store, looked_at, asked, noisy, seed, device, progress)
 
 
 def audit_run(
@@ -73,15 +78,21 @@ def audit_run(
     """
     refuse_other_store(run, store)
     settings = run.settings
-    asked = {"run": str(run.path), "noise": settings.noise, "features": settings.features}
+    names = ("labels", "noise", "features")
+    asked = {"run": str(run.path), **{name: getattr(settings, name) for name in names}}
     looked_at = subject.of_run(run, store)
-    return _audit(store, looked_at, {**asked, "seed": seed}, seed, device, progress)
+    noisy = None
+    if settings.noise is not None:
+        drawn, protocol = settings.seed_of_noise, run.record["protocol"]
+        noisy = overlay_of(looked_at, store, noise=settings.noise, seed=drawn, protocol=protocol)
+    return _audit(store, looked_at, {**asked, "seed": seed}, noisy, seed, device, progress)
 
 
 def _audit(
     store: FeatureStore,
     looked_at: Subject,
     asked: dict[str, Any],
+    noisy: Overlay | None,
     seed: int,
     device: str,
     progress: Progress,
@@ -118,7 +129,7 @@ def _audit(
         "environment": provenance.environment(target),
     }
     progress(_STEPS, _STEPS)
-    return Findings(rows, classes, summary)
+    return Findings(rows, classes, summary, noisy)
 
 
 def _combination(judged: Judgement, has_dynamics: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     findings.parquet   one row for each training image, most suspicious first
     classes.parquet    pairs of classes that are mutually confused, most confused first
     summary.json       the store, the settings, counts, the estimated noise rate, measures
+    noise.parquet      the labels, as an overlay of `dml noise`, if they were made wrong on purpose
     findings.csv       the first table again, if it is asked for
 
 `label_score` and `is_label_issue` are named as cleanlab names them. Of the evidence, `knn`,
@@ -27,13 +28,10 @@ import pyarrow.parquet as pq
 
 from cache.errors import InputError
 from cache.places.durable import make_folders, replace_file, writing_to
+from pipeline.noise._overlay import Overlay, packed, read_overlay
 
-FINDINGS, CLASSES, SUMMARY, CSV = (
-    "findings.parquet",
-    "classes.parquet",
-    "summary.json",
-    "findings.csv",
-)
+FINDINGS, CLASSES, SUMMARY = "findings.parquet", "classes.parquet", "summary.json"
+NOISE, CSV = "noise.parquet", "findings.csv"
 Kind = Literal["wrong label", "out of set", "ambiguous", ""]
 KINDS: tuple[Kind, ...] = ("wrong label", "out of set", "ambiguous", "")
 SHOWN = 6  # neighbours that a row names in each of two classes
@@ -116,12 +114,14 @@ class Findings:
         table: of `SCHEMA`, sorted by p_wrong, highest first.
         classes: of `PAIRS_SCHEMA`: `rows_ab` images labelled a look like b, `rows_ba` the other way
             round, together a `share` of the images of both.
-        summary: plain JSON values; see `pipeline.audit.summary`.
+        summary: plain JSON values; see `pipeline.audit.audit`.
+        noisy: the labels that were audited, where a noise had made them wrong; else None.
     """
 
     table: pa.Table
     classes: pa.Table
     summary: dict[str, Any]
+    noisy: Overlay | None = None
 
     def rows(self) -> list[Finding]:
         """List the findings, most suspicious first."""
@@ -144,6 +144,8 @@ class Findings:
         """
         check_folder(folder)
         contents = {FINDINGS: _packed(self.table), CLASSES: _packed(self.classes)}
+        if self.noisy is not None:
+            contents[NOISE] = packed(self.noisy)
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         summary = json.dumps({**self.summary, "sha256": digests}, indent=2, allow_nan=False)
         with writing_to(folder):
@@ -152,28 +154,44 @@ class Findings:
                 replace_file(folder / name, content)
             if with_csv:
                 replace_file(folder / CSV, as_csv(self.table))
-            else:
-                (folder / CSV).unlink(missing_ok=True)
+            for name, is_written in {CSV: with_csv, NOISE: NOISE in contents}.items():
+                if not is_written:
+                    (folder / name).unlink(missing_ok=True)  # an older audit's
             replace_file(folder / SUMMARY, f"{summary}\n".encode())
 
     @classmethod
     def load(cls, folder: Path) -> Findings:
         """Read an audit again; raises InputError where there is none or its files do not fit."""
-        if not (folder / SUMMARY).is_file():
-            raise InputError(
-                f"no audit at {folder}: run `dml audit --out {folder}`, or name its folder"
-            )
+        summary = read_summary(folder)
         try:
-            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            contents = {name: (folder / name).read_bytes() for name in (FINDINGS, CLASSES)}
             digests = dict(summary.pop("sha256"))
+            names = [FINDINGS, CLASSES, *([NOISE] if NOISE in digests else [])]
+            contents = {name: (folder / name).read_bytes() for name in names}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(folder, f"a file is missing or cannot be read ({error})") from error
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != digests.get(name):
                 raise _damaged(folder, f"{name} is not the one that {SUMMARY} was written for")
         table = _unpacked(folder, FINDINGS, contents[FINDINGS], SCHEMA)
-        return cls(table, _unpacked(folder, CLASSES, contents[CLASSES], PAIRS_SCHEMA), summary)
+        classes = _unpacked(folder, CLASSES, contents[CLASSES], PAIRS_SCHEMA)
+        noisy = read_overlay(folder / NOISE) if NOISE in contents else None
+        return cls(table, classes, summary, noisy)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read an audit's summary alone, and the digests of its tables as `sha256`.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not (folder / SUMMARY).is_file():
+        raise InputError(
+            f"no audit at {folder}: run `dml audit --out {folder}`, or name its folder"
+        )
+    try:
+        return dict(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, f"a file is missing or cannot be read ({error})") from error
 
 
 def check_folder(folder: Path) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from pipeline.audit import centres, combination, neighbours, out_of_fold
 from pipeline.audit.evidence import OTHERS, Evidence
 from pipeline.audit.planting import plant
-from pipeline.audit.space import whitened
+from pipeline.measures.whitening import whitened
+from pipeline.measures import neighbourhood
 from pipeline.measures.copies import first_copies
 from pipeline.measures.label_posterior import every_row, fit_symmetric
 from pipeline.selection._confidence_mlp import assign_folds
@@ -46,7 +47,7 @@ class Judgement(NamedTuple):
     """
 
     rows: Tensor
-    near: neighbours.Neighbourhood
+    near: neighbourhood.Neighbourhood
     sources: tuple[Evidence, ...]
     p_wrong: Tensor
     suggested: Tensor
@@ -125,7 +126,7 @@ class _Look:
         fold = assign_folds(features, labels, _FOLDS, generator)
         self.folds = out_of_fold.folds_of(self.rows, fold)
         count = min(_MOST_NEIGHBOURS, int(labels.bincount().median()))
-        self.near = neighbours.find(self.rows, first, max(OTHERS, count))
+        self.near = neighbourhood.find(self.rows, first, max(OTHERS, count))
         self.scale = float(fit_symmetric(self.rows, labels, num_classes)[1])
         self.sharpness = out_of_fold.fit_scale(self.rows, labels, self.folds, num_classes)
 

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import poisson
 from torch import Tensor
 
-from pipeline.audit.neighbours import Neighbourhood
+from pipeline.measures.neighbourhood import Neighbourhood
 from pipeline.measures import label_posterior
 
 _CLOSE = 3  # nearest rows whose mean cosine tells how alone a row is

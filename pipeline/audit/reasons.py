@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.audit.evidence import Evidence
 from pipeline.audit.findings import Kind
-from pipeline.audit.neighbours import Neighbourhood
+from pipeline.measures.neighbourhood import Neighbourhood
 
 _ASKED = 10  # nearest images that are counted
 UNKNOWN = "too few images of its class to judge it"

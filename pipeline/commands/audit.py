@@ -113,10 +113,13 @@ def audit(
             )
     found.save(out, with_csv=csv)
     if html:
+        from pipeline.audit.onward import apply_command
         from pipeline.pages.suspects import TOP, suspects_page, write_page
 
+        then = apply_command(found.summary, out, "decisions.csv")
         with stage(f"shrinking the pictures of {store.root or store.path}") as progress:
-            page = suspects_page(found, store, TOP if top is None else top, progress=progress)
+            pictured = TOP if top is None else top
+            page = suspects_page(found, store, pictured, then=then, progress=progress)
         write_page(out / PAGE, page)
         note(f"{out / PAGE}: open it in a browser, decide, and download the decisions")
     show(as_json, audit_json(found, out), audit_lines(found, out))

@@ -59,7 +59,8 @@ def index(
     not find themselves. An index looks as hard as it takes for 0.95. The queries per second are a
     rough figure of many searched at once.
 
-    The folder remembers which run and store it is of; another one is refused.
+    A run that was trained with corrected labels shows these; dropped images are left out. The
+    folder remembers which run and store it is of; another one is refused.
 
     Examples:
 

@@ -60,8 +60,9 @@ def apply_decisions(
 
     if out is not None:
         refuse_existing(out)
+    opened = FeatureStore.open(store or workspace.latest("store"))
     applied = apply(
-        FeatureStore.open(store or workspace.latest("store")),
+        opened,
         parts,
         sources=[path.name for path in decisions],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -70,7 +71,8 @@ def apply_decisions(
     )
     path = out or default_path(applied.corrected.version)
     write_corrected(path, applied.corrected)
-    facts = applied_json(str(path), describe(applied.corrected), applied.conflicts)
+    described = describe(applied.corrected)
+    facts = applied_json(str(path), str(opened.path), described, applied.conflicts)
     show(as_json, facts, applied_lines(facts))
 
 

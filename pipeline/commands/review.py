@@ -45,6 +45,8 @@ def review(
 
     [bold]dml review dml-out/audit --out decisions.csv --no-browser --port 8765[/]
     """
+    from pipeline.audit.findings import read_summary
+    from pipeline.audit.onward import apply_command
     from pipeline.output.review_lines import review_json, review_lines
     from pipeline.review.opening import find_audit, opened
     from pipeline.review.serving import open_browser, serve
@@ -58,5 +60,10 @@ def review(
 
     with opened(folder, out=out) as (session, pictures):
         serve(session, pictures, title=str(folder), port=port, announce=announce)
-        facts = review_json(str(folder), session.finish(), session.counts(), session.suspects.count)
+        written = session.finish()
+        then = None
+        if written is not None:
+            then = apply_command(read_summary(folder), folder, str(written))
+        count = session.suspects.count
+        facts = review_json(str(folder), written, then, session.counts(), count)
     show(as_json, facts, review_lines(facts))

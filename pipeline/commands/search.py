@@ -79,7 +79,7 @@ def search(
     Each image goes through the backbone of the store and the head of the run, exactly as the
     store's own images went. Without an index it is compared with all of them. Equal cosines rank
     by row. The label is the one that most of the images found have, of equally many the nearest
-    one's.
+    one's. A run that was trained with corrected labels shows these, and finds no dropped image.
 
     --threshold auto searches for images of known classes as if they were new: those of the split
     val, which trained nothing, among all others; without them those held out for validation;

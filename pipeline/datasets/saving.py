@@ -47,7 +47,11 @@ def save_manifest(
     """
     check_place(file, is_forced=is_forced)
     columns = _columns(manifest, file.absolute().parent) | dict(extra)
-    content = _csv(columns) if file.suffix.lower() == ".csv" else _parquet(columns)
+    save_table(file, _csv(columns) if file.suffix.lower() == ".csv" else _parquet(columns))
+
+
+def save_table(file: Path, content: bytes) -> None:
+    """Write a table in one step, with the folders above it; raises InputError if it cannot be."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, content)

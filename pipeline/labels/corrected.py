@@ -41,7 +41,7 @@ def corrected(roles: Split, path: str | None, rows: pa.Table, manifest: str) -> 
     """
     if path is None:
         return roles
-    overlay, at = _of_rows(Path(path), rows, manifest)
+    overlay, at = rows_of(Path(path), rows, manifest)
     learns = np.zeros(rows.num_rows, dtype=bool)
     learns[roles.train] = True
     if roles.val is not None:
@@ -76,11 +76,12 @@ def correction_facts(roles: Split, path: str, rows: pa.Table, manifest: str) -> 
         rows: as for `corrected`.
         manifest: as for `corrected`.
     """
-    overlay, at = _of_rows(Path(path), rows, manifest)
+    overlay, at = rows_of(Path(path), rows, manifest)
     train = [at[row] for row in roles.train.tolist()]
     kept = [place for place in train if overlay.decisions[place] != "drop"]
     return {
         "path": path,
+        "file": str(Path(path).absolute()),
         "sha256": digest_of(Path(path)),
         "version": overlay.version,
         "decisions": overlay.counts(),
@@ -89,8 +90,20 @@ def correction_facts(roles: Split, path: str, rows: pa.Table, manifest: str) -> 
     }
 
 
-def _of_rows(path: Path, rows: pa.Table, manifest: str) -> tuple[CorrectedLabels, list[int]]:
-    """Read corrected labels and find the place of every row of the store in them."""
+def rows_of(path: Path, rows: pa.Table, manifest: str) -> tuple[CorrectedLabels, list[int]]:
+    """Read corrected labels and find the place of every row of a store in them.
+
+    Args:
+        path: of the corrected labels.
+        rows: M rows of the store.
+        manifest: digest of its manifest.
+
+    Returns:
+        the labels, and M places in them.
+
+    Raises:
+        InputError: the file cannot be used, or is of another manifest or other labels.
+    """
     overlay = read_corrected(path)
     ids = rows["id"].to_pylist()
     labels = dict(zip(ids, rows["label"].to_pylist(), strict=True))

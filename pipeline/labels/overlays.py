@@ -47,7 +47,7 @@ def make_overlay(
     fingerprint = store.fingerprint
     facts = Facts(
         format=FORMAT,
-        noise=_without_folders(noise),
+        noise=without_folders(noise),
         seed=seed,
         nominal_rate=labels.nominal,
         realised_rate=labels.injected or 0.0,
@@ -66,7 +66,7 @@ def make_overlay(
     )
 
 
-def _without_folders(noise: str) -> str:
+def without_folders(noise: str) -> str:
     """Write a spec with the names of its files alone: where they lay says nothing elsewhere."""
     spec = NoiseSpec.parse(noise)
     files = {name: Path(str(spec.options[name])).name for name in _FILES if spec.options.get(name)}

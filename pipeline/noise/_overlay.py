@@ -89,14 +89,19 @@ def write_overlay(path: Path, overlay: Overlay) -> None:
     Raises:
         InputError: the file is there already, or cannot be written.
     """
-    refuse_existing(path)
+    write_new(path, packed(overlay))
+
+
+def packed(overlay: Overlay) -> bytes:
+    """Write an overlay as the bytes of its file."""
     columns = (overlay.ids, overlay.paths, overlay.labels, overlay.given)
     table = pa.table(dict(zip(_COLUMNS, map(list, columns), strict=True)))
     table = table.cast(pa.schema([(name, pa.string()) for name in _COLUMNS]))
     facts = json.dumps(asdict(overlay.facts), allow_nan=False).encode()
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_KEY: facts}), sink, compression="zstd")
-    write_new(path, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def write_new(path: Path, content: bytes) -> None:

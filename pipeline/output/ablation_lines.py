@@ -165,7 +165,8 @@ def _notes(summary: Summary) -> list[str]:
     counts = sorted(
         {line.seeds for line in summary.lines if line.method != UNTRAINED and line.value}
     )
-    seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)}" if len(counts) == 1 else f"{counts} seeds"
+    seeds = " to ".join(map(str, counts[:1] + counts[1:][-1:])) or "no"
+    seeds += " seed" if counts == [1] else " seeds"
     interval = "mean ± 95 % interval over" if counts[-1:] > [1] else "mean over"
     when = "selected" if summary.metric.startswith(SELECTED) else "last"
     notes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def audit_lines(found: Findings, folder: Path) -> list[Any]:
     if facts["label_issues"]:
         lines += ["", *_suspects(found)]
     lines += ["", *_confused(found), _duplicates(facts["duplicates"]), f"all of it: {folder}"]
+    if any(counts.values()):
+        lines.append(f"next: {shlex.join(['dml', 'review', str(folder)])}")
     return lines
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.errors import InputError
-from cache.places.durable import replace_file
-from pipeline.datasets.saving import check_place
+from pipeline.datasets.saving import check_place, save_table
 from pipeline.duplicates import DuplicateReport
 
 
@@ -28,13 +26,7 @@ def save_duplicates(report: DuplicateReport, file: Path, *, is_forced: bool) -> 
     """
     check_place(file, is_forced=is_forced)
     table = _table(report)
-    content = _csv(table) if file.suffix.lower() == ".csv" else _parquet(table)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, content)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"cannot write {file}: {reason}; choose another --out") from error
+    save_table(file, _csv(table) if file.suffix.lower() == ".csv" else _parquet(table))
 
 
 def _table(report: DuplicateReport) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,14 @@ _LISTED = 10
 
 
 def applied_json(
-    path: str, facts: Mapping[str, Any], conflicts: Sequence[Conflict]
+    path: str, store: str, facts: Mapping[str, Any], conflicts: Sequence[Conflict]
 ) -> dict[str, Any]:
-    """Write what was applied as plain values, with every decision that was overruled."""
+    """Write what was applied to a store as plain values, with every overruled decision."""
     overruled = [
         {"id": each.id, "earlier": str(each.earlier), "later": str(each.later)}
         for each in conflicts
     ]
-    return {"labels": path, **facts, "overruled": overruled}
+    return {"labels": path, "store": store, **facts, "overruled": overruled}
 
 
 def applied_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -33,7 +34,8 @@ def applied_lines(facts: Mapping[str, Any]) -> list[str]:
             for each in overruled[:_LISTED]
         ]
         lines += _more(len(overruled), "all of them: the same command with --json")
-    return [*lines, f"next: dml train --labels {facts['labels']} && dml eval"]
+    train = ["dml", "train", "--store", facts["store"], "--labels", facts["labels"]]
+    return [*lines, f"next: {shlex.join(train)} && dml eval"]
 
 
 def label_lines(facts: Mapping[str, Any]) -> list[str]:

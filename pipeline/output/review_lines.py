@@ -8,9 +8,17 @@ from typing import Any
 
 
 def review_json(
-    audit: str, written: Path | None, counts: Mapping[str, int], suspects: int
+    audit: str, written: Path | None, then: str | None, counts: Mapping[str, int], suspects: int
 ) -> dict[str, Any]:
-    """Write the counts of a review and its table of decisions (None: not written) as values."""
+    """Write the counts of a review as values.
+
+    Args:
+        audit: its folder.
+        written: the table of decisions; None = not written.
+        then: the command that applies it.
+        counts: of the decisions.
+        suspects: how many there are.
+    """
     verdicts = {name: counts[name] for name in ("keep", "relabel", "drop")}
     return {
         "audit": audit,
@@ -19,6 +27,7 @@ def review_json(
         "decided": counts["decided"],
         "suspects": suspects,
         "undecided": suspects - counts["suspects"],
+        "next": then,
     }
 
 
@@ -30,5 +39,5 @@ def review_lines(facts: Mapping[str, Any]) -> list[str]:
     verdicts = ", ".join(f"{facts[name]:,} {name}" for name in ("keep", "relabel", "drop"))
     return [
         f"{facts['decisions']}: {facts['decided']:,} decisions ({verdicts}), {left}",
-        f"next: dml labels apply {facts['decisions']}",
+        f"next: {facts['next']}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def index_lines(index: Index) -> list[str]:
             f"recall@10 {percent(recall)} % of exact search ({facts['sample']:,} images), about "
             f"{facts['queries_per_second']:,} queries/s"
         )
-    return [*lines, f"next: dml search {index.path} IMAGE..."]
+    if facts["labels"] is not None:
+        lines.append(f"labels of {facts['labels']}, without the rows that it drops")
+    return [*lines, f"next: dml search {shlex.quote(str(index.path))} IMAGE..."]
 
 
 def search_json(report: SearchReport, html: Path | None, csv: Path | None) -> dict[str, Any]:
@@ -57,6 +60,7 @@ def search_json(report: SearchReport, html: Path | None, csv: Path | None) -> di
         "kind": report.kind,
         "recall@10": report.recall,
         "rows": report.rows,
+        "labels": report.labels,
         "threshold": _threshold_json(report.threshold),
         "queries": [_answer_json(answer) for answer in report.answers],
         "unreadable": report.unreadable,
@@ -87,6 +91,8 @@ def search_note(report: SearchReport) -> str:
     else:
         recall = "" if report.recall is None else f", recall@10 {percent(report.recall)} %"
         how = f"{report.index}: {report.rows:,} images of {report.space}, {report.kind}{recall}"
+    if report.labels is not None:
+        how += f"; labels of {report.labels}"
     if report.unreadable:
         how += f"; {len(report.unreadable):,} could not be read"
     if report.threshold is not None:

@@ -79,7 +79,9 @@ function name(id) {
 
 function card(suspect) {
   const rank = make("span", { className: "muted" }, `${suspect.rank}. `);
-  const facts = `${Math.round(100 * suspect.p)} % likely wrong · ${suspect.kind} · ${suspect.reason}`;
+  const share = suspect.p > 0.99 ? "over 99" : Math.round(100 * suspect.p); // nothing is certain
+  const kind = suspect.kind === "wrong label" ? [] : [suspect.kind];
+  const facts = [`${share} % likely wrong`, ...kind, suspect.reason].join(" · ");
   const head = make("header", {}, make("h2", {}, rank, suspect.path), make("p", { className: "small" }, facts));
   const own = data.pictures[suspect.id]
     ? picture(suspect.id, suspect.given)

@@ -28,6 +28,7 @@ def suspects_page(
     store: FeatureStore,
     top: int = TOP,
     *,
+    then: str = "dml labels apply decisions.csv",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> str:
     """Lay out the suspects of an audit as one self-contained page with buttons for decisions.
@@ -40,6 +41,7 @@ def suspects_page(
         findings: of an audit of the store.
         store: whose images are shown; one that is gone becomes a grey square.
         top: how many suspects have pictures, at least 0.
+        then: the command that takes the decisions.
         progress: is told the finished and the total pictures.
 
     Returns:
@@ -70,6 +72,7 @@ def suspects_page(
         "name": str(store.path).rstrip("/").rpartition("/")[2],
         "count": f"{len(suspects):,}",
         "shown": f"{min(top, len(suspects)):,}",
+        "then": then,
         "is_part": top < len(suspects),
         "data": data,
     }

@@ -75,4 +75,4 @@ def line_names(lines: Sequence[Line]) -> list[tuple[str, str]]:
 def _plain(settings: Settings) -> dict[str, Any]:
     """List what was asked for but for method, noise, protocol and seed."""
     facts = {key: value for key, value in asdict(settings).items() if key not in _ASIDE}
-    return {**facts, **settings.options}
+    return {**facts, "transform": settings.recipe.transform, **settings.options}

@@ -50,7 +50,7 @@ def _kind(noise: str) -> str:
 
 
 def _panel(summary: Summary, lines: Sequence[Line], name: str, title: str) -> Figure:
-    names = line_names(lines)
+    names = line_names(summary.lines)  # of all panels: a method has one colour
 
     def paint(axes: Axes) -> None:
         for at, key in enumerate(key for key in names if key[0] != UNTRAINED):
@@ -83,7 +83,8 @@ def _curve(axes: Axes, lines: Sequence[Line], number: int) -> None:
     rate, mean, half = 100 * np.array(points, dtype=float).T
     name = in_legend(" ".join(filter(None, [lines[0].method, lines[0].options])))
     style = line_style(number)
-    axes.plot(rate, mean, label=name, **style)
+    # Labels as given lie on the axis itself, which would cut their marker.
+    axes.plot(rate, mean, label=name, clip_on=False, zorder=3, **style)
     half = np.nan_to_num(half)
     axes.fill_between(rate, mean - half, mean + half, color=style["color"], alpha=0.18, linewidth=0)
 

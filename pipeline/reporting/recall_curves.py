@@ -37,8 +37,9 @@ def recall_curves(comparison: Comparison, name: str) -> tuple[Figure, ...]:
             panel = panels.setdefault((line.protocol, line.noise), {})
             if line.value is not None:
                 panel.setdefault((line.method, line.options), {})[k] = line
+    names = line_names(comparison.summary.lines)  # of all panels: a method has one colour
     return tuple(
-        _panel(lines, f"{name}-{number}", protocol, noise)
+        _panel(lines, names, f"{name}-{number}", protocol, noise)
         for number, ((protocol, noise), lines) in enumerate(panels.items(), start=1)
     )
 
@@ -48,13 +49,15 @@ def _recall(metric: str) -> re.Match[str] | None:
 
 
 def _panel(
-    methods: dict[tuple[str, str], Measured], name: str, protocol: str, noise: str
+    methods: dict[tuple[str, str], Measured],
+    names: Sequence[tuple[str, str]],
+    name: str,
+    protocol: str,
+    noise: str,
 ) -> Figure:
-    names = line_names([next(iter(each.values())) for each in methods.values()])
-
     def paint(axes: Axes) -> None:
         trained = [key for key in names if key[0] != UNTRAINED]
-        for key in names:
+        for key in filter(methods.__contains__, names):
             style = _untrained() if key[0] == UNTRAINED else line_style(trained.index(key))
             _curve(axes, key, methods[key], style)
         _ticks(axes, sorted({k for each in methods.values() for k in each}))

@@ -47,10 +47,7 @@ def open_sources(paths: Sequence[Path], store: str | Path | None = None) -> Sour
         elif (path / PARQUET).is_file():
             ablations[path] = read_results(path)
         else:
-            raise InputError(
-                f"{path} is neither a run nor an ablation: name folders that `dml train` or "
-                "`dml ablate` has made"
-            )
+            raise InputError(f"{path} is neither a run nor an ablation: {_advice(path)}")
     _refuse_mixture(runs, ablations)
     if not runs:
         if store is not None:
@@ -62,6 +59,13 @@ def open_sources(paths: Sequence[Path], store: str | Path | None = None) -> Sour
     runs.sort(key=lambda run: place.get(method_of(run.settings), len(place)))
     _, opened = open_run(runs[0].path, store)
     return Sources(runs, ablations, opened.choose(runs[0].settings.features))
+
+
+def _advice(path: Path) -> str:
+    """Say what to name instead of a folder."""
+    if path.is_dir() and any(is_run(below) for below in path.iterdir()):
+        return f"name the runs in it, {path / '*'}"
+    return "name folders that `dml train` or `dml ablate` has made"
 
 
 def _refuse_mixture(runs: Sequence[Run], ablations: dict[Path, list[Row]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.choices.grid import CLEAN
 from pipeline.reporting.comparison import method_of, noise_of, options_of
 from pipeline.reporting.figure import OTHER, Figure, draw, in_legend, line_style
 from pipeline.runs.record import Run
@@ -74,10 +75,16 @@ def _panel(curves: Sequence[tuple[Run, Curve]], name: str, title: str, y: str, n
 def _keys(runs: Sequence[Run]) -> list[str]:
     """Name what runs of different seeds have in common."""
     options = options_of([run.settings for run in runs])
-    several = len({noise_of(run.settings) for run in runs}) > 1
-    return [
-        " ".join(filter(None, [method_of(run.settings), option, noise_of(run.settings) * several]))
+    methods = [
+        " ".join(filter(None, [method_of(run.settings), option]))
         for run, option in zip(runs, options, strict=True)
+    ]
+    noises = [noise_of(run.settings) for run in runs]
+    if len(set(noises)) == 1:
+        return methods
+    return [
+        f"{method}, {'labels as given' if noise == CLEAN else noise}"
+        for method, noise in zip(methods, noises, strict=True)
     ]
 
 

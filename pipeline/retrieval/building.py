@@ -134,6 +134,7 @@ def _facts(gallery: Gallery, kind: kinds.Kind, dim: int) -> dict[str, Any]:
         "features": store.features,
         "splits": None if gallery.splits is None else list(gallery.splits),
         "root": str(store.root),
+        "labels": gallery.labels.source,
         "kind": kind,
         "metric": METRIC,
         "rows": len(gallery.rows),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cache.errors import InputError
 from pipeline.retrieval.exact import Embeddings, Rows
+from pipeline.retrieval.labels import ShownLabels, shown_labels
 from pipeline.retrieval.space import Space
 
 _BLOCK = 8192  # rows that are embedded together
@@ -27,12 +28,14 @@ class Gallery:
         rows: (N,) readable rows of the store, ascending. The gallery's own row numbers count from
             0.
         items: table of these N rows: id, label, path and, where there is one, split.
+        labels: of all rows of the store; the items have theirs.
     """
 
     space: Space
     splits: tuple[str, ...] | None
     rows: Rows
     items: pa.Table
+    labels: ShownLabels
 
     def blocks(
         self, progress: Callable[[int, int], None] = lambda done, total: None
@@ -75,20 +78,26 @@ class Gallery:
 def gallery_of(space: Space, splits: tuple[str, ...] | None = None) -> Gallery:
     """Choose the rows of some splits; None is all readable rows.
 
+    The labels are the corrected ones if the run was trained with such, and rows that people
+    decided to drop are left out; see `pipeline.retrieval.labels`.
+
     Raises:
-        InputError: the store has no splits, or none of that name, or nothing is readable.
+        InputError: the store has no splits, or none of that name, nothing is left, or the run's
+            corrected labels are gone.
         StoreIncompleteError: the extraction has not finished.
     """
     space.store.on_disk()  # tells whether it is complete
     table = space.store.readable_rows()
     table = table.select([name for name in _SHOWN if name in table.column_names])
+    labels = shown_labels(space)
+    table = table.set_column(table.column_names.index("label"), "label", labels.names)
     rows = np.arange(table.num_rows, dtype=np.int64)
     if splits is not None:
         rows = _rows_of(table, splits, space)
-        table = table.take(pa.array(rows))
+    rows = rows[~labels.is_dropped[rows]]
     if not len(rows):
         raise InputError(f"{space.store.path} has no readable images to search in")
-    return Gallery(space, splits, rows, table)
+    return Gallery(space, splits, rows, table.take(pa.array(rows)), labels)
 
 
 def _rows_of(table: pa.Table, splits: tuple[str, ...], space: Space) -> Rows:

@@ -1,7 +1,7 @@
 """What is searched for: image files from anywhere, embedded as the store was, or rows of the store.
 
 An image goes through the backbone of the store with the same transform, pool, precision and number
-format, then through the run's centring and head: one that is in the store finds itself.
+format, then through the run's transform and head: one that is in the store finds itself.
 """
 
 from __future__ import annotations
@@ -22,15 +22,11 @@ from cache.fingerprint import Fingerprint
 from cache.places.urls import Location, below, is_url, located
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.folder import SUFFIXES
-from pipeline.extraction.again import backbone_of, facts_now
+from pipeline.extraction.again import IMPORTED, same_backbone
 from pipeline.extraction.embed import embed_files
 from pipeline.retrieval.exact import Embeddings
 from pipeline.retrieval.space import Space
 
-IMPORTED = "imported:"  # what the backbone of features from other programs begins with
-_ADVICE = {
-    "weights_sha256": "name the file of the weights that it was made with: --weights FILE",
-}
 _OTHER_CODE = "extract again with this version of dml"
 
 
@@ -111,7 +107,7 @@ def embed_images(
     if not names:
         return Queries((), np.empty((0, space.embedding_dim), np.float32), {})
     facts = space.store.fingerprint
-    backbone = _same_backbone(space, weights)
+    backbone = _backbone(space, weights)
     queries = [Query(name, located(name)) for name in names]
     features = np.empty((len(names), space.store.num_features), np.float32)
     unreadable: dict[int, str] = {}
@@ -163,7 +159,7 @@ def stored_images(space: Space, ids: Sequence[str]) -> Queries:
     return Queries(tuple(queries), embeddings, {})
 
 
-def _same_backbone(space: Space, weights: Path | None) -> Backbone:
+def _backbone(space: Space, weights: Path | None) -> Backbone:
     """Load the backbone of the store.
 
     Raises:
@@ -175,14 +171,7 @@ def _same_backbone(space: Space, weights: Path | None) -> Backbone:
             f"{path} holds features of another program ({facts.backbone}), which alone can embed "
             "images: search for images of the store with --id ID"
         )
-    backbone = backbone_of(facts, weights=weights)
-    for field, found, now in facts.differences(facts_now(facts, backbone, facts.versions)):
-        advice = _ADVICE.get(field, _OTHER_CODE)
-        raise InputError(
-            f"{path} was made with another backbone than there is now: {field} is {_short(found)} "
-            f"there, now {_short(now)}: {advice}"
-        )
-    return backbone
+    return same_backbone(facts, path, weights=weights, otherwise=_OTHER_CODE)
 
 
 def _as_stored(features: NDArray[np.float32], facts: Fingerprint) -> NDArray[np.floating]:
@@ -190,8 +179,3 @@ def _as_stored(features: NDArray[np.float32], facts: Fingerprint) -> NDArray[np.
     rounded = np.empty(features.shape, dtype_when_read(facts.dtype))
     decode(encode(features, facts.dtype), facts.dtype, rounded)
     return rounded
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text[:12] if len(text) == 64 else text

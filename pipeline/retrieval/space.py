@@ -17,8 +17,9 @@ from pipeline.extraction.embed import pick_device
 from pipeline.retrieval.exact import Embeddings
 from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
+from pipeline.transforms.transform import NAMES
 
-_DECIDING = ("mean", "scale", "head.")  # what the names of a run's tensors begin with
+_DECIDING = (*NAMES, "head.")  # what the names of a run's tensors begin with
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Space:
         run: None for the untrained features.
         store: with the features that the run was trained on, or those that were asked for.
         device: where features are embedded.
-        digest: hex sha256 of the run's centring and head; "untrained" without.
+        digest: hex sha256 of the run's transform and head; "untrained" without.
         embed_tensor: raw features (n, F) on the device -> (n, D) of unit norm.
     """
 

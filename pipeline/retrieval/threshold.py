@@ -63,9 +63,9 @@ class Calibrating:
         Args:
             gallery: what they are searched in.
         """
-        table = gallery.space.store.readable_rows()
-        labels = table["label"].combine_chunks().dictionary_encode().indices.to_numpy()
+        labels = gallery.labels.names.dictionary_encode().indices.to_numpy()
         self._rows, asking, is_hidden = _askers(gallery)
+        asking = asking[~gallery.labels.is_dropped[asking]]
         self._is_seen = ~is_hidden[gallery.rows]  # (N,)
         seen = gallery.rows[self._is_seen]
         others = np.bincount(labels[seen], minlength=labels.max() + 1)[labels[asking]]

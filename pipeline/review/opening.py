@@ -9,7 +9,7 @@ from pathlib import Path
 from cache.errors import InputError
 from cache.places.urls import located
 from cache.store import FeatureStore
-from pipeline.audit.findings import SUMMARY, Findings
+from pipeline.audit.findings import SUMMARY, Findings, read_summary
 from pipeline.review.journal import FILE, lock_review, open_journal
 from pipeline.review.pictures import Pictures
 from pipeline.review.session import Session
@@ -87,5 +87,5 @@ def _is_of(folder: Path, run: Path) -> bool:
     """Tell whether an audit was made of a run."""
     if not (folder / SUMMARY).is_file():
         return False
-    audited = Findings.load(folder).summary["settings"]["run"]
+    audited = read_summary(folder)["settings"]["run"]
     return audited is not None and Path(audited).resolve() == run.resolve()

@@ -7,61 +7,23 @@ done between steps (`start`, `survey`, `look`) may be larger and is not measured
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from pipeline.program.learner import Learner, Task, begin
 from pipeline.program.loop import Program, Way
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 
+from ..allocations import Largest
 from .examples import generator
 from .methods import every_method, method
 
 ROWS, CLASSES, FEATURES, DIM, BATCH = 600, 500, 8, 4, 16  # N, C, F, D, B
 SCHEDULE = Schedule(epochs=4, dim=DIM, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most elements that any operation has made room for; views make room for none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements, self.operation = 0, ""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler, some seconds
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = {storage_of(each) for each in tensors((args, kwargs))}
-        result = func(*args, **(kwargs or {}))
-        for made in tensors(result):
-            elements = made.untyped_storage().nbytes() // made.itemsize
-            if storage_of(made) not in given and elements > self.elements:
-                self.elements, self.operation = elements, str(func)
-        return result
-
-
-def tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor)]
-
-
-def storage_of(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def started(name: str, times: int) -> tuple[Tensor, Learner]:

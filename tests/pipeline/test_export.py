@@ -277,6 +277,6 @@ def test_another_backbone_is_refused_by_the_field(
     run, store = seen
     other = replace(flat_backbone, weights_sha256="f" * 64)
     monkeypatch.setattr("pipeline.backbones.load_backbone", lambda *_, **__: other)
-    with pytest.raises(InputError, match=r"weights_sha256 is .* now: name the file of its weights"):
+    with pytest.raises(InputError, match="weights_sha256 is .*: name the file of its weights with"):
         export(run, store, tmp_path / "out", format="torchscript", with_backbone=True)
     assert not (tmp_path / "out").exists()

@@ -252,6 +252,10 @@ def test_the_command_writes_a_page_and_says_so(home: Path, dml: Any):
     ("line", "word"),
     [
         ("report nowhere", "neither a run nor an ablation"),
+        (
+            "report dml-out/runs",
+            "neither a run nor an ablation: name the runs in it, dml-out/runs/*",
+        ),
         ("report dml-out/runs/contrastive --metric recall@9", "recall@9"),
         ("report dml-out/runs/contrastive --baseline prism", "prism"),
         ("report dml-out/runs/contrastive --recall 0", "--recall"),

@@ -14,21 +14,9 @@ from pipeline.report import report
 from pipeline.reporting.sources import open_sources
 from pipeline.train import train
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium at /usr/bin/chromium"),
-]
+from ..chromium import chromium, listen, needs_chromium
+
+pytestmark = [pytest.mark.slow, needs_chromium]
 _TEXT = "getComputedStyle(document.querySelector('svg text')).fill"
 _OVERLAPS = """() => [...document.querySelectorAll('svg')].filter(
     each => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1).length"""
@@ -47,13 +35,10 @@ def page(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("width", [360, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_its_window_and_asks_nobody(page: Path, width: int, scheme: str):
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with chromium() as browser:
         window = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        complaints: list[str] = []
+        complaints = listen(window)
         requests: list[str] = []
-        window.on("console", lambda message: complaints.append(message.text))
-        window.on("pageerror", lambda error: complaints.append(str(error)))
         window.on("request", lambda request: requests.append(request.url))
         window.goto(page.as_uri())
         found: Any = window.evaluate(
@@ -62,7 +47,6 @@ def test_the_page_fits_its_window_and_asks_nobody(page: Path, width: int, scheme
         )
         overlaps = window.evaluate(_OVERLAPS)
         paper = window.pdf() if (width, scheme) == (1400, "dark") else b"%PDF"
-        browser.close()
     assert complaints == []
     assert [url for url in requests if not url.startswith("data:")] == [page.as_uri()]
     ink = {"light": "rgb(27, 31, 36)", "dark": "rgb(232, 234, 237)"}[scheme]

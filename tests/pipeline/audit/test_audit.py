@@ -83,6 +83,7 @@ def test_the_command_writes_the_files_and_says_what_it_found(home: Path, dml: An
         "classes.parquet",
         "findings.csv",
         "findings.parquet",
+        "noise.parquet",
         "summary.json",
     ]
     found = Findings.load(folder)

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from pipeline.audit import examples, kinds, neighbours, out_of_fold
 from pipeline.audit.judging import judge
 from pipeline.measures import label_posterior
 
+from ...allocations import Largest
+
 TILE = 2**16  # elements
 WIDTH = 8
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most bytes of a tensor that any operation made; views are no larger."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes, self.operation = 0, ""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler, some seconds
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for made in tree_iter(result):
-            if isinstance(made, Tensor) and made.untyped_storage().nbytes() > self.bytes:
-                self.bytes, self.operation = made.untyped_storage().nbytes(), str(func)
-        return result
 
 
 def largest(num_classes: int) -> tuple[int, str]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from pipeline.audit import centres, neighbours, out_of_fold
 from pipeline.audit.evidence import BOUND
 from pipeline.audit.examples import nearest_in
-from pipeline.audit.space import whitened
+from pipeline.measures import neighbourhood
 from pipeline.measures.copies import first_copies
+from pipeline.measures.whitening import whitened
 
 CLASSES = 4
 SIZES = (9, 8, 7, 1)
@@ -36,7 +37,7 @@ def log_odds(shares: dict[int, float], own: int) -> float:
 
 
 def test_neighbours_vote_once_for_each_different_image(rows: Tensor) -> None:
-    near = neighbours.find(rows, first_copies(rows), 5)
+    near = neighbourhood.find(rows, first_copies(rows), 5)
     found = neighbours.judge(near, LABELS, WEIGHTS, CLASSES, scale=10.0)
     for row in range(len(rows)):
         others = [

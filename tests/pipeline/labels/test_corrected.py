@@ -150,6 +150,7 @@ def test_the_facts_count_what_changes_for_the_training_rows(store):
     facts = correction_facts(split(features.rows), name, features.rows, features.manifest)
     assert facts == {
         "path": name,
+        "file": str(Path(name).absolute()),
         "sha256": digest_of(Path(name)),
         "version": 1,
         "decisions": {"keep": 1, "relabel": 3, "drop": 2},

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from pipeline.measures import metrics, nearest
 
+from ...allocations import Largest
+
 TILE_BYTES, DIM = 2**20, 8
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most bytes of a tensor that any operation made; views are no larger."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes, self.operation = 0, ""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler, some seconds
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for made in tree_iter(result):
-            if isinstance(made, Tensor) and made.untyped_storage().nbytes() > self.bytes:
-                self.bytes, self.operation = made.untyped_storage().nbytes(), str(func)
-        return result
 
 
 def largest(num_rows: int, *, huge: bool) -> tuple[int, str]:

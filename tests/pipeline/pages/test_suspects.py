@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -14,11 +13,8 @@ from pipeline.audit.decisions import read_decisions
 from pipeline.audit.findings import PAIRS_SCHEMA, SCHEMA, Findings
 from pipeline.pages.suspects import suspects_page
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
+from ...chromium import chromium, listen, needs_chromium
+
 SCRIPT = "<script>document.title='hacked'</script>"
 IMAGE = "</script><img src=x onerror=\"document.title='hacked'\">"
 
@@ -60,8 +56,9 @@ def hostile():
 
 
 def test_hostile_texts_are_data_and_nothing_else(store):
-    page = suspects_page(findings_of(hostile()), store)
+    page = suspects_page(findings_of(hostile()), store, then=f"dml labels apply '{SCRIPT}'")
     assert "<script>document" not in page
+    assert "dml labels apply &#39;&lt;script&gt;" in page
     assert "<img src=x" not in page
     first = data_of(page)["suspects"][0]
     assert (first["given"], first["suggested"], first["path"]) == (SCRIPT, IMAGE, IMAGE)
@@ -106,24 +103,17 @@ def test_an_audit_without_suspects_is_a_page_too(store):
 
 @pytest.fixture
 def browser():
-    if not CHROMIUM.exists():
-        pytest.skip("needs Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield started
-        started.close()
+    with chromium() as found:
+        yield found
 
 
+@needs_chromium
 @pytest.mark.slow
 def test_a_person_decides_and_downloads_the_table(store, tmp_path, browser):
     file = tmp_path / "suspects.html"
     file.write_text(suspects_page(findings_of(hostile()), store), encoding="utf-8")
     page = browser.new_page()
-    faults = []
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    faults = listen(page)
     page.goto(file.as_uri())
     cards = page.locator("article")
     assert cards.count() == 3
@@ -152,6 +142,7 @@ def test_a_person_decides_and_downloads_the_table(store, tmp_path, browser):
     assert faults == []
 
 
+@needs_chromium
 @pytest.mark.slow
 def test_ten_thousand_suspects_are_not_slow(store, tmp_path, browser):
     rows = [finding(row % 192, path=f"{row}.jpg") for row in range(10_000)]

@@ -116,6 +116,15 @@ def test_recall_curves_hold_every_k_of_every_method():
     assert recall_curves(compared(one), "recall") == ()
 
 
+def test_a_method_has_its_place_and_colour_in_all_panels():
+    """Here one method is measured on labels as given, and stands behind the other elsewhere."""
+    noisy = [each for each in ROWS if each["noise"] != "0" and each["method"] != "untrained"]
+    clean = [each for each in ROWS if (each["method"], each["noise"]) == ("prism", "0")]
+    later = sorted(noisy, key=lambda each: str(each["method"]))
+    for figure in recall_curves(compared([ROWS[0], *clean, *later]), "recall")[1:]:
+        assert figure.svg.index(">prism<") < figure.svg.index(">contrastive<")
+
+
 def test_noise_rates_are_shown_where_a_selection_knows_one():
     assert noise_rates(ROWS, "rates") == ()
     rows = [*ROWS, row("prism", "symmetric:0.2", 4, 0.5, estimated_noise_rate=0.25)]

@@ -173,4 +173,4 @@ def test_another_backbone_than_the_stores_is_refused_and_names_the_fact(
     monkeypatch.setattr("pipeline.backbones.load_backbone", lambda *_, **__: other)
     line = dml("search photo.png").refusal()
     assert "weights_sha256 is " in line
-    assert "now ffffffffffff: name the file of the weights that it was made with: --weights" in line
+    assert "now ffffffffffff...: name the file of its weights with --weights, or" in line

@@ -17,21 +17,10 @@ from pipeline.review.pictures import Pictures
 from pipeline.review.serving import _listening
 from pipeline.review.session import Session
 
+from ...chromium import chromium, listen, needs_chromium
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -64,20 +53,23 @@ def served(session: Session, photos: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=FLAGS)
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
-def troubles() -> list[str]:
+def page(browser: Any) -> Any:
+    return browser.new_page(viewport={"width": 1280, "height": 900})
+
+
+@pytest.fixture
+def troubles(page: Any) -> list[str]:
     """What a page complained about, asked of other hosts, or popped up."""
-    return []
+    return listen(page)
 
 
 @pytest.fixture
-def tab(browser: Any, served: Served, troubles: list[str]) -> Any:
+def tab(page: Any, served: Served, troubles: list[str]) -> Any:
     """A tab that has opened the address."""
 
     def asked(request: Any) -> None:
@@ -88,11 +80,8 @@ def tab(browser: Any, served: Served, troubles: list[str]) -> Any:
         troubles.append(f"popped up {dialog.message}")
         dialog.dismiss()
 
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(20_000)
     playwright.expect.set_options(timeout=20_000)
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", asked)
     page.on("dialog", popped)
     page.goto(served.url)

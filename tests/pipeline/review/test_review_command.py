@@ -69,7 +69,7 @@ def test_it_ends_with_what_was_decided_and_where(
     assert answer.out.splitlines() == [
         "dml-out/audit/decisions.csv: 1 decisions (0 keep, 1 relabel, 0 drop), "
         "4 of 5 suspects undecided",
-        "next: dml labels apply dml-out/audit/decisions.csv",
+        f"next: dml labels apply dml-out/audit/decisions.csv --store {audited / 'features.zarr'}",
     ]
     assert "reviewing dml-out/audit: http://127.0.0.1:" in answer.err
     assert read_decisions(Path("dml-out/audit/decisions.csv"))["0001.jpg"].label == "3"
@@ -98,6 +98,7 @@ def test_terminated_it_ends_the_same_way_and_prints_json(
         "decided": 1,
         "suspects": 5,
         "undecided": 5,
+        "next": f"dml labels apply mine.csv --store {audited / 'features.zarr'}",
     }
 
 

@@ -1,4 +1,4 @@
-"""The space in which labels are judged: centred features whose common directions are damped."""
+"""Spaces in which labels can be judged: centred features whose common directions are damped."""
 
 from __future__ import annotations
 
@@ -27,10 +27,25 @@ def whitened(features: Tensor, *, ridge: float = 1.0) -> Tensor:
     Returns:
         (N, F) float32 of unit norm; rows equal to the mean stay 0.
     """
+    values = centred(features)
+    return levelled(values, values.T @ values / len(values), ridge=ridge)
+
+
+def centred(features: Tensor) -> Tensor:
+    """Take the mean of (N, F) features of any float type away: (N, F) float32."""
     mean = torch.stack([part.double().sum(0) for part in torch.split(features, _TILE)]).sum(0)
     mean = (mean / len(features)).float()
-    values = features.float() - mean
-    covariance = values.T @ values / len(values)  # (F, F)
+    return features.float() - mean
+
+
+def levelled(values: Tensor, covariance: Tensor, *, ridge: float) -> Tensor:
+    """Level the variances of centred rows by some covariance, and bring the rows to unit norm.
+
+    Args:
+        values: (N, F) float32, centred.
+        covariance: (F, F), S in `whitened`; not necessarily that of these rows.
+        ridge: as in `whitened`.
+    """
     variances, directions = torch.linalg.eigh(covariance)
     floor = ridge * variances.mean().clamp_min(1e-12)
     factor = (variances.clamp_min(0) + floor).rsqrt()
