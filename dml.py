@@ -132,18 +132,20 @@ def open_run(path: str | Path) -> Run:
 
 def train(
     store: AnyStore,
-    loss: str = "prism",
+    loss: str = "auto",
     *,
     path: str | Path | None = None,
     selection: str | None = None,
     noise: str | None = None,
     labels: str | Path | None = None,
+    transform: str | None = None,
     epochs: int | None = None,
     dim: int | None = None,
     batch_size: int | None = None,
     protocol: Protocol | None = None,
     validation: Validation | None = None,
     seed: int = 0,
+    budget: float | None = None,
     options: Mapping[str, Value] | None = None,
     device: str = "auto",
     progress: Progress = _quiet,
@@ -152,17 +154,20 @@ def train(
 
     Args:
         store: the features; one that was opened with `features` trains on those.
-        loss: a recipe or a loss: `dml list losses`.
+        loss: a recipe, a loss or a closed form: `dml list losses`; "auto" chooses one.
         path: folder of the new run; None is the next free one in `dml-out/runs/`.
         selection: which rows count: `dml list selections`; None = the recipe's.
         noise: labels made wrong on purpose, as in "symmetric:0.2"; None = as they are.
         labels: file of corrected labels; None = those of the store.
+        transform: what is done to features before the head, as in "power:0.5,centre,whiten:0.2";
+            None = the recipe's.
         epochs: passes over the training rows; None, here and below: as `dml train` does.
         dim: length of an embedding.
         batch_size: rows in each step.
         protocol: "query-gallery" or "class-disjoint".
         validation: which training rows find the best epoch: "classes", "rows" or "split".
         seed: of start, batches and noise.
+        budget: seconds that "auto" may take to choose.
         options: what else `dml train --set` takes, as in {"loss.margin": 0.2, "lr": 1e-3}.
         device: "auto", "cpu", "cuda" or "mps".
         progress: is told the finished and the total epochs.
@@ -180,16 +185,19 @@ def train(
         "selection": selection,
         "noise": noise,
         "labels": None if labels is None else str(labels),
+        "transform": transform,
         "features": None if opened.features == opened.feature_names[0] else opened.features,
         "epochs": epochs,
         "dim": dim,
         "batch_size": batch_size,
         "protocol": protocol,
         "validation": validation,
+        "budget": budget,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     changes = [f"{key}={_text(value)}" for key, value in (options or {}).items()]
     settings = Settings(loss=loss, seed=seed).replaced(**chosen).with_changes(changes).check()
+    settings.refuse_idle(chosen)
     place = Path(path) if path is not None else free_path(workspace.RUNS, loss)
     return run_training(opened, settings, place, device=device, progress=progress)
 

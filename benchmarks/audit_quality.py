@@ -37,7 +37,8 @@ from pipeline.audit.quality import average_precision, calibration_error
 from pipeline.audit.subject import Subject, of_store
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
-from pipeline.program.heads import Centring
+from pipeline.program.rows import tiles
+from pipeline.transforms.fitting import fit
 
 FIGURES = (
     "AUC",
@@ -105,7 +106,7 @@ def theirs(subject: Subject, seed: int, strength: float) -> dict[str, dict[str, 
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     began = now()
-    values = Centring.of(subject.features)(subject.features).numpy()
+    values = fit("centre", lambda: tiles(subject.features))(subject.features).numpy()
     labels = subject.labels.numpy()
     folds = StratifiedKFold(n_splits=5, shuffle=True, random_state=seed)
     model = LogisticRegression(C=strength, max_iter=1000)

@@ -109,10 +109,10 @@ def trained(
         noise=None if noise is None else f"file:{noise}",
         labels=None if labels is None else str(labels),
     )
-    centring, (run,) = learn(ground.values, ground.features, ground.roles, [settings.check()])
+    (run,) = learn(ground.values, ground.features, ground.roles, [settings.check()])
     if isinstance(run, InputError):
         raise run
-    space = embedded(ground.values, ground.roles, lambda rows: embed(run.head, centring(rows)))
+    space = embedded(ground.values, ground.roles, lambda rows: embed(run.head, run.transform(rows)))
     return search(*space, ground.roles, (1,), ()).average().recall[1]
 
 

@@ -31,9 +31,10 @@ from pipeline.choices.settings import Settings
 from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.measures.detection import detection
 from pipeline.measures.intervals import mean_and_interval
-from pipeline.program import heads
+from pipeline.program.rows import tiles
 from pipeline.selection._state import drop_lowest
 from pipeline.training.protocol import Split, split
+from pipeline.transforms.fitting import fit
 
 RATES = (0.2, 0.5)
 FIGURES = {"AUC": "auc", "purity": "purity"}
@@ -74,7 +75,7 @@ def main() -> None:
     features = store.read()
     roles = split(features.rows)
     raw = torch.from_numpy(features.values[roles.train]).float()
-    centred = heads.Centring.of(raw)(raw)
+    centred = fit("centre", lambda: tiles(raw))(raw)
     cells: list[dict[str, Any]] = []
     for rate in RATES:
         noisy = [noisy_labels(features, roles, rate, seed) for seed in range(arguments.seeds)]

@@ -107,13 +107,13 @@ def measure(
     """Train one method at one noise rate with all seeds at once."""
     begun = time.perf_counter()
     runs = [replace(settings, seed=seed) for seed in range(seeds)]
-    centring, learned = learn(raw, features, roles, runs)
+    learned = learn(raw, features, roles, runs)
     seconds = round(time.perf_counter() - begun, 1)
     found = []
     for run in learned:
         if isinstance(run, InputError):
             raise run
-        quality = retrieval(raw, roles, lambda rows, run=run: embed(run.head, centring(rows)))
+        quality = retrieval(raw, roles, lambda rows, run=run: embed(run.head, run.transform(rows)))
         wrong = run.labels.is_wrong
         if wrong is not None and wrong.any():
             scores, weights = run.state.scores.numpy(), run.state.weights.numpy()

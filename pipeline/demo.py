@@ -19,7 +19,7 @@ from pipeline.runs.record import Run
 from pipeline.train import train
 
 BACKBONE = "efficientnet_lite0"
-METHODS = ("proxy-anchor", "prism", "smooth-proxy-anchor")
+METHODS = ("proxy-anchor", "prism", "auto")
 NOISE = "symmetric:0.4"
 
 Progress = Callable[[int, int], None]

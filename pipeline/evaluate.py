@@ -27,6 +27,7 @@ from pipeline.runs.opening import refuse_other_store
 from pipeline.runs.record import Run
 from pipeline.training.loading import RESIDENT, hold
 from pipeline.training.protocol import Rows, Split, split
+from pipeline.transforms.transform import Transform
 
 UNTRAINED = "untrained"
 DEFAULT_RECALL = (1, 2, 4, 8)
@@ -118,13 +119,13 @@ def evaluate_run(
     wide = 4 * store.num_features * count  # bytes of the untrained features in float32
     values, _, held = hold(store, target, beside=wide)
     is_shown = held["held"] == RESIDENT or wide <= held["memory_bytes"]
-    if not is_shown and (by or run.settings.recipe.loss is None):
+    if not is_shown and (by or not run.settings.has_head):
         raise InputError(
             f"the untrained features take {wide / 1e9:.3g} GB and {held['memory_bytes'] / 1e9:.3g} "
             "GB are free: evaluate a trained run without --by, or use a machine with more memory"
         )
     spaces: dict[str, Callable[[Tensor], Tensor]] = {UNTRAINED: normalized} if is_shown else {}
-    if run.settings.recipe.loss is not None:
+    if run.settings.has_head:
         spaces[run.path.name] = embedder(run, target)
     if run.record["validation"] is not None:
         epoch = run.record["validation"]["selected_epoch"]
@@ -149,7 +150,7 @@ def evaluate_run(
 
 
 def embed(run: Run, features: Tensor, epoch: Literal["head", "selected"] = "head") -> Tensor:
-    """Embed raw features (N, F) of any float type by a run's centring and head: (N, D).
+    """Embed raw features (N, F) of any float type by a run's transform and head: (N, D).
 
     The head is that of the last epoch, or the one of the epoch that validation has selected.
     """
@@ -159,15 +160,15 @@ def embed(run: Run, features: Tensor, epoch: Literal["head", "selected"] = "head
 def embedder(
     run: Run, device: torch.device, epoch: Literal["head", "selected"] = "head"
 ) -> Callable[[Tensor], Tensor]:
-    """Read a run's centring and head, and return what embeds raw features on a device by them."""
+    """Read a run's transform and head, and return what embeds raw features on a device by them."""
     tensors = {name: tensor.to(device) for name, tensor in run.weights().items()}
-    centring = heads.Centring(tensors["mean"], tensors["scale"])
+    transform = Transform.restored(tensors)
     head = {
         name.removeprefix(f"{epoch}."): tensor
         for name, tensor in tensors.items()
         if name.startswith(f"{epoch}.")
     }
-    return lambda features: heads.embed(head, centring(features))
+    return lambda features: heads.embed(head, transform(features))
 
 
 def normalized(features: Tensor) -> Tensor:

@@ -15,12 +15,14 @@ from pipeline.extraction.embed import pick_device
 from pipeline.labels.corrected import corrected
 from pipeline.labels.training import training_labels, true_classes
 from pipeline.measures.pair_share import Amounts, Tap, amounts
-from pipeline.program.heads import Centring
 from pipeline.program.learner import Task, begin
 from pipeline.program.loop import Program
+from pipeline.program.rows import mapped, tiles
 from pipeline.program.step import lessons_of
 from pipeline.training.protocol import split
+from pipeline.training.starting import start_of
 from pipeline.training.validation import hold_out
+from pipeline.transforms.fitting import fit
 
 Progress = Callable[[int, int], None]
 
@@ -89,9 +91,10 @@ def probe(
     values = torch.from_numpy(features.values[roles.train]).to(target)
     true = torch.from_numpy(true_classes(roles, labels)).to(target)
     used = torch.from_numpy(labels.used).to(target)
-    rows = Centring.of(values)(values)
+    rows = mapped(fit(settings.recipe.transform, lambda: tiles(values)), values)
     method, schedule = method_of(settings), schedule_of(settings)
-    learner = begin(rows, Task(used, len(labels.classes), method, schedule, settings.seeds))
+    parts = method, schedule, settings.seeds, start_of(settings)
+    learner = begin(rows, Task(used, len(labels.classes), *parts))
     program = Program(rows, [learner])
     at = {round(settings.epochs * point / (points - 1)) for point in range(points)}
     found = []

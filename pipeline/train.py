@@ -18,6 +18,7 @@ from torch import Tensor
 from cache.errors import InputError
 from cache.store import FeatureStore
 from pipeline.choices.settings import Settings
+from pipeline.choosing.choose import Choice, choice_facts
 from pipeline.extraction.embed import pick_device
 from pipeline.labels.corrected import correction_facts
 from pipeline.labels.training import TrainingLabels
@@ -25,10 +26,11 @@ from pipeline.measures.detection import detection
 from pipeline.runs import provenance
 from pipeline.runs.record import Run, refuse_unusable, save_run
 from pipeline.runs.unfinished import Unfinished
-from pipeline.selection._state import State
+from pipeline.selection._state import DOUBTFUL, State
 from pipeline.training.learn import Learned, learn
 from pipeline.training.loading import bytes_of_training, hold
 from pipeline.training.protocol import Split, split
+from pipeline.transforms.chain import Chain
 
 Progress = Callable[[int, int], None]
 Rows = NDArray[np.int64]
@@ -79,9 +81,7 @@ def train(
     unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
     earlier = unfinished.load()
     runs, keep = [settings], unfinished.save
-    centring, (learned,) = learn(
-        values, source, roles, runs, progress=progress, earlier=earlier, keep=keep
-    )
+    (learned,) = learn(values, source, roles, runs, progress=progress, earlier=earlier, keep=keep)
     if isinstance(learned, InputError):
         raise learned
     roles, labels, state = learned.roles, learned.labels, learned.state
@@ -92,20 +92,28 @@ def train(
         "features": held,
         "protocol": roles.protocol,
         "counts": _counts(roles, labels),
+        "transform": _transform_of(settings, learned.choice),
         "labels": correction,
         "noise": _noise_facts(settings, labels),
         "selection": _selection_facts(state, labels),
+        "choice": None if learned.choice is None else choice_facts(learned.choice),
         "loss": learned.facts,
         "validation": _validation_facts(settings, learned),
         "history": learned.history,
         "resumed_at_epoch": len(earlier["0/losses"]) if earlier else 0,
         "environment": provenance.environment(target),
     }
-    weights = _tensors(learned) | {"mean": centring.mean.cpu(), "scale": centring.scale.cpu()}
+    weights = _tensors(learned) | learned.transform.tensors()
     table = _label_table(rows.take(pa.array(roles.train)), labels, state)
     run = save_run(path, settings, record, weights, table)
     unfinished.remove()
     return run
+
+
+def _transform_of(settings: Settings, choice: Choice | None) -> str:
+    """Write the transform that was used."""
+    spec = settings.recipe.transform if choice is None else choice.candidate.transform
+    return str(Chain.parse(spec))
 
 
 def _tensors(learned: Learned) -> dict[str, Tensor]:
@@ -158,7 +166,7 @@ def _selection_facts(state: State, labels: TrainingLabels) -> dict[str, Any]:
     """Describe what the selection dropped, and how rightly, where the truth is known."""
     weights, scores = state.weights.cpu().numpy(), state.scores.cpu().numpy()
     rate = float(state.noise_rate)
-    flagged = weights == 0
+    flagged = weights < DOUBTFUL
     facts: dict[str, Any] = {
         "noise_rate": None if math.isnan(rate) else rate,
         "dropped": int(flagged.sum()),

@@ -32,7 +32,7 @@ def refusal(answer: Any) -> str:
 
 TRAINING = {
     "--loss prsim": "unknown loss 'prsim': did you mean 'prism'?",
-    "--loss qqq": "unknown loss 'qqq': choose from none, prism, ",
+    "--loss qqq": "unknown loss 'qqq': choose from auto, none, ",
     "--select prims": "unknown selection 'prims': did you mean 'prism'?",
     "--noise symetric:0.5": "unknown noise 'symetric': did you mean 'symmetric'?",
     "--noise symmetric": "noise 'symmetric' has no rate: expected for example symmetric:0.4",
@@ -51,18 +51,18 @@ TRAINING = {
     "--loss proxy-anchor --set loss.scale=true": "is True: expected a number above 0",
     "--loss proxy-anchor --set loss.margn=1": "option of proxy-anchor 'margn': did you mean "
     "'margin'?",
-    "--set select.noise_rate=2": "is 2: expected a number at least 0, at most 1 or 'auto'",
-    "--set select.noise_rate=car": "is 'car': expected a number at least 0, at most 1 or 'auto'",
-    "--set select.passes=0": "passes of prism is 0: expected a whole number at least 1",
-    "--set select.passes=1.5": "passes of prism is 1.5: expected a whole number at least 1",
-    "--select confidence --set select.folds=1": "is 1: expected a whole number at least 2",
-    "--select none --set select.scale=1": "unknown option of none 'scale': there is nothing",
+    "--loss prism --set select.noise_rate=2": "expected a number at least 0, at most 1 or 'auto'",
+    "--loss prism --set select.noise_rate=car": "expected a number at least 0, at most 1 or 'auto'",
+    "--loss prism --set select.passes=0": "of prism is 0: expected a whole number at least 1",
+    "--loss prism --set select.passes=1.5": "of prism is 1.5: expected a whole number at least 1",
+    "--loss prism --select confidence --set select.folds=1": "expected a whole number at least 2",
+    "--loss prism --select none --set select.scale=1": "option of none 'scale': there is nothing",
     "--loss none --set loss.scale=1": "--loss none trains nothing and takes no loss options",
     "--loss triplet --select prism-queue": "prism-queue needs --set select.noise_rate=VALUE: it",
-    "--set lr=0": "lr is 0: expected a number above 0",
-    "--set lr=NaN": "lr is nan: expected a number above 0",
-    "--set lr=fast": "lr is 'fast': expected a number above 0",
-    "--set lr=1e9": "training diverged",
+    "--loss prism --set lr=0": "lr is 0: expected a number above 0",
+    "--loss prism --set lr=NaN": "lr is nan: expected a number above 0",
+    "--loss prism --set lr=fast": "lr is 'fast': expected a number above 0",
+    "--loss prism --set lr=1e9": "training diverged",
     "--set epochs=true": "epochs is True: expected a whole number at least 1",
     "--set noise=3": "noise is 3: expected a word",
     "--set loss=3": "loss is 3: expected a word",
@@ -71,11 +71,11 @@ TRAINING = {
     "--set epoch=3": "unknown key in --set 'epoch': did you mean 'epochs'?",
     "--set options=3": "unknown key in --set 'options'",
     "--set epochs": "--set 'epochs': expected key=value, for example loss.margin=0.2",
-    "--epochs 0": "epochs is 0: expected a whole number at least 1",
+    "--loss prism --epochs 0": "epochs is 0: expected a whole number at least 1",
     "--epochs many": "--epochs",
     "--dim 0": "dim is 0: expected a whole number at least 1",
-    "--batch-size 0": "batch_size is 0: expected a whole number at least 1",
-    "--batch-size 2": "batch_size is 2: loss memory-contrastive needs at least rows_per_class (4)",
+    "--loss prism --batch-size 0": "batch_size is 0: expected a whole number at least 1",
+    "--loss prism --batch-size 2": "2: loss memory-contrastive needs at least rows_per_class (4)",
     "--seed -1": "seed is -1: expected a whole number at least 0",
     f"--seed {10**25}": "at most 4294967295",
     "--protocol zero": "'zero' is not one of 'query-gallery', 'class-disjoint'",
@@ -128,7 +128,7 @@ def test_eval_refuses_a_k_that_is_no_list_of_numbers(option: str, text: str, dml
 
 
 def test_eval_refuses_groups_that_there_are_not(home: Path, dml: Any) -> None:
-    dml("train --epochs 1 --dim 8 --run mine")
+    dml("train --loss prism --epochs 1 --dim 8 --run mine")
     assert "'shop' is not one of 'class', 'superlabel'" in refusal(dml("eval mine --by shop"))
     line = refusal(dml("eval mine --by superlabel"))
     assert line.endswith(
@@ -144,7 +144,7 @@ def test_eval_refuses_what_is_no_run(home: Path, dml: Any) -> None:
 def test_eval_refuses_another_store_and_names_the_right_one(
     home: Path, dml: Any, make_store: Any
 ) -> None:
-    dml("train --epochs 1 --run mine")
+    dml("train --loss prism --epochs 1 --run mine")
     make_store(home / "other.zarr", backbone="timm:other")
     line = refusal(dml("eval mine --store other.zarr"))
     assert "mine was trained on a store with fingerprint" in line
@@ -157,7 +157,7 @@ def test_eval_refuses_another_store_and_names_the_right_one(
 
 @pytest.mark.parametrize("name", ["record.json", "config.json", "weights.safetensors"])
 def test_a_damaged_run_is_refused_by_the_file_s_name(home: Path, dml: Any, name: str) -> None:
-    dml("train --epochs 1 --run mine")
+    dml("train --loss prism --epochs 1 --run mine")
     (home / "mine" / name).write_text("{")
     answer = dml("eval mine")
     assert answer.code == 2
@@ -238,7 +238,7 @@ def test_a_full_disk_is_told_and_the_extraction_goes_on(
 
 def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing_behind(home: Path, dml: Any) -> None:
     with no_file_beyond(4096):
-        line = refusal(dml("train --epochs 1 --run mine"))
+        line = refusal(dml("train --loss prism --epochs 1 --run mine"))
     assert line == "dml: cannot write the run mine: file too large; make room and train again"
     assert sorted(path.name for path in home.iterdir()) == ["dml-out", "features.zarr"]
 

@@ -27,6 +27,7 @@ def commands_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 COMMANDS: dict[str, Any] = dict(commands_of(typer.main.get_command(cli.app)))
 FAST = "--dim 16 --epochs 3"
+PRISM = f"--loss prism {FAST}"
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -102,22 +103,22 @@ def test_no_installed_package_brings_a_module_of_our_names() -> None:
 def test_bare_train_then_bare_eval_works(home: Path, dml: Any) -> None:
     trained = dml("train")
     assert trained.code == 0
-    assert trained.out.startswith("dml-out/runs/prism: 192 rows of 12 classes")
+    assert trained.out.startswith("dml-out/runs/auto: 192 rows of 12 classes")
     assert "features.zarr" in trained.err
     found = dml("eval")
     assert found.code == 0
     for word in ("recall@1", "recall@2", "recall@4", "recall@8", "prec@1", "r-prec", "map@r"):
         assert word in found.out
-    untrained, prism = found.out.splitlines()[1:3]
-    assert (untrained.split()[0], prism.split()[0]) == ("untrained", "prism")
-    assert float(prism.split()[1]) > float(untrained.split()[1])
-    assert "dml-out/runs/prism" in found.err
+    untrained, auto = found.out.splitlines()[1:3]
+    assert (untrained.split()[0], auto.split()[0]) == ("untrained", "auto")
+    assert float(auto.split()[1]) > float(untrained.split()[1])
+    assert "dml-out/runs/auto" in found.err
     assert "96 test rows searched among 192 gallery rows" in found.err
 
 
 def test_runs_are_numbered_and_eval_takes_the_latest(home: Path, dml: Any) -> None:
-    assert dml(f"train --json {FAST}").json()["run"] == "dml-out/runs/prism"
-    assert dml(f"train --json {FAST}").json()["run"] == "dml-out/runs/prism-2"
+    assert dml(f"train --json {PRISM}").json()["run"] == "dml-out/runs/prism"
+    assert dml(f"train --json {PRISM}").json()["run"] == "dml-out/runs/prism-2"
     last = dml(f"train --json --loss contrastive {FAST}").json()["run"]
     assert last == "dml-out/runs/contrastive"
     assert dml("eval --json").json()["run"] == last
@@ -138,7 +139,7 @@ def test_a_run_is_repeated_bit_for_bit_by_its_configuration(home: Path, dml: Any
 
 
 def test_options_beside_a_configuration_change_it(home: Path, dml: Any) -> None:
-    dml(f"train --run first --seed 5 {FAST}")
+    dml(f"train --run first --seed 5 {PRISM}")
     again = dml("train --config first --run second --seed 6 --json").json()
     assert (again["settings"]["seed"], again["settings"]["dim"]) == (6, 16)
 
@@ -155,7 +156,7 @@ def test_labels_that_appear_only_in_test_are_counted_and_left_out(
 ) -> None:
     labels = [str(row % 12) for row in range(280)] + ["strange"] * 8
     make_store(home / "some.zarr", labels=labels)
-    dml(f"train --store some.zarr {FAST}")
+    dml(f"train --store some.zarr {PRISM}")
     found = dml("eval --json").json()
     assert (found["protocol"], found["queries"], found["unmatched"]) == ("query-gallery", 88, 8)
     assert "8 without a match were left out" in dml("eval").err
@@ -166,7 +167,7 @@ def test_if_all_test_labels_are_new_the_test_rows_search_among_themselves(
 ) -> None:
     labels = [str(row % 12) if row < 192 else f"new {row % 6}" for row in range(288)]
     make_store(home / "all.zarr", labels=labels)
-    trained = dml(f"train --store all.zarr --json {FAST}").json()
+    trained = dml(f"train --store all.zarr --json {PRISM}").json()
     assert trained["counts"] == {"train": 192, "query": 96, "gallery": 96, "train_classes": 12}
     found = dml("eval --json").json()
     assert (found["protocol"], found["queries"], found["unmatched"]) == ("class-disjoint", 96, 0)
@@ -176,7 +177,7 @@ def test_the_confidence_selection_takes_fewer_rows_than_folds(
     home: Path, dml: Any, make_store: Any
 ) -> None:
     make_store(home / "few.zarr", labels=["a", "b"] * 3, splits=["train"] * 3 + ["test"] * 3)
-    assert dml(f"train --store few.zarr --select confidence {FAST}").code == 0
+    assert dml(f"train --store few.zarr --select confidence {PRISM}").code == 0
 
 
 # Endings

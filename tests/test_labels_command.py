@@ -31,14 +31,14 @@ def test_decisions_become_labels_that_train(decided: Path, dml: Any) -> None:
     assert made["labels"] == "dml-out/labels/v1.parquet"
     assert made["decisions"] == {"keep": 1, "relabel": 1, "drop": 1}
     before = (decided / made["labels"]).read_bytes()
-    found = dml(f"train --labels {made['labels']} --run a --json {FAST}").json()
+    found = dml(f"train --loss prism --labels {made['labels']} --run a --json {FAST}").json()
     assert found["counts"]["train"] == 191
     assert found["labels"]["corrected"] == found["labels"]["dropped"] == found["labels"]["version"]
     table = pq.read_table("a/labels.parquet").to_pylist()
     assert table[0]["label"] == "5"
     assert table[0]["given_label"] == "0"
     assert [row["id"] for row in table[:2]] == ["0000.jpg", "0002.jpg"]
-    text = dml(f"train --labels {made['labels']} --run b {FAST}").out
+    text = dml(f"train --loss prism --labels {made['labels']} --run b {FAST}").out
     assert "(version 1): 1 corrected, 1 rows left out; queries and gallery keep the" in text
     assert dml("eval").code == dml("eval a").code == 0
     assert (decided / made["labels"]).read_bytes() == before
@@ -46,7 +46,7 @@ def test_decisions_become_labels_that_train(decided: Path, dml: Any) -> None:
 
 def test_a_run_with_labels_is_repeated_by_its_configuration(decided: Path, dml: Any) -> None:
     dml("labels apply d.csv --out mine.parquet")
-    dml(f"train --labels mine.parquet --run a {FAST}")
+    dml(f"train --loss prism --labels mine.parquet --run a {FAST}")
     assert dml("train --config a --run b").code == 0
     for name in ("labels.parquet", "weights.safetensors"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-FAST = "--dim 16 --epochs 2"
+FAST = "--loss prism --dim 16 --epochs 2"
 
 
 def test_bare_noise_shows_its_help(dml: Any) -> None:

@@ -13,6 +13,7 @@ from pipeline.choices.settings import Settings
 from pipeline.program import trees
 from pipeline.program.learner import Task, begin
 from pipeline.training.budget import free_bytes
+from pipeline.transforms.chain import Chain
 
 OUT_OF_MEMORY = (MemoryError, RuntimeError)  # torch raises the latter, on a CPU without a name
 
@@ -36,7 +37,8 @@ def runs_at_once(ground: Ground, settings: Settings, budget: int | None) -> int:
     labels = torch.zeros(rows, dtype=torch.int64, device=values.device)
     num_classes = len(set(roles.given[roles.train].tolist()))
     task = Task(labels, num_classes, method_of(settings), schedule_of(settings), settings.seeds)
-    learner = begin(values[:1].float(), task, looks=False)
+    width = Chain.parse(settings.recipe.transform).width(values.shape[1])
+    learner = begin(values.new_zeros(1, width, dtype=torch.float32), task, looks=False)
     parameters = _bytes({"head": learner.head, "learned": learner.learned})
     # Weights and scores of a selection are a number a row; two memories, as one is made anew.
     own = parameters + _bytes(learner.moments) + 2 * _bytes({"bank": learner.bank}) + 16 * rows

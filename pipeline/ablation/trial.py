@@ -26,9 +26,11 @@ from pipeline.runs import provenance
 from pipeline.runs.cells import Figures
 from pipeline.runs.results import SELECTED
 from pipeline.runs.unfinished import Unfinished
+from pipeline.selection._state import DOUBTFUL
 from pipeline.training.learn import Learned, learn
 from pipeline.training.protocol import Name, Split, split
 from pipeline.training.validation import hold_out
+from pipeline.transforms.chain import Chain
 
 Progress = Callable[[int, int], None]
 
@@ -76,6 +78,7 @@ class Ground:
             for protocol, labels in dict.fromkeys((each.protocol, each.labels) for each in settings)
         }
         for each in settings:
+            Chain.parse(each.recipe.transform).width(features.values.shape[1])
             if each.recipe.loss is not None:
                 method_of(each)
             if each.validation is not None:
@@ -119,7 +122,7 @@ def measure_trained(
     earlier = unfinished.load()
     begun = time.perf_counter()
     try:
-        centring, learned = learn(
+        learned = learn(
             ground.values,
             ground.features,
             roles,
@@ -139,7 +142,7 @@ def measure_trained(
         else {
             "protocol": roles.protocol,
             **_labels_and_selection(run),
-            **_retrieved(ground, roles, centring, run),
+            **_retrieved(ground, roles, run),
             "seconds": seconds,
             **ground.environment,
         }
@@ -150,7 +153,7 @@ def measure_trained(
 def _labels_and_selection(run: Learned) -> Figures:
     """Describe the labels and what the selection made of them."""
     weights, scores = run.state.weights.cpu().numpy(), run.state.scores.cpu().numpy()
-    is_wrong, flagged = run.labels.is_wrong, weights == 0
+    is_wrong, flagged = run.labels.is_wrong, weights < DOUBTFUL
     figures: Figures = {
         "nominal_noise_rate": run.labels.nominal,
         "realised_noise_rate": run.labels.injected,
@@ -170,11 +173,11 @@ def _labels_and_selection(run: Learned) -> Figures:
     return _without_nan(figures)
 
 
-def _retrieved(ground: Ground, roles: Split, centring: heads.Centring, run: Learned) -> Figures:
+def _retrieved(ground: Ground, roles: Split, run: Learned) -> Figures:
     """Measure the last epoch's head and the selected epoch's on the test rows."""
 
     def of(head: dict[str, Tensor]) -> Retrieval:
-        return _retrieval(ground, roles, lambda rows: heads.embed(head, centring(rows)))
+        return _retrieval(ground, roles, lambda rows: heads.embed(head, run.transform(rows)))
 
     if not run.head:
         return _found(_retrieval(ground, roles, normalized))

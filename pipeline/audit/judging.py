@@ -14,10 +14,10 @@ from torch import Tensor
 from pipeline.audit import centres, combination, neighbours, out_of_fold
 from pipeline.audit.evidence import OTHERS, Evidence
 from pipeline.audit.planting import plant
-from pipeline.measures.whitening import whitened
 from pipeline.measures import neighbourhood
 from pipeline.measures.copies import first_copies
 from pipeline.measures.label_posterior import every_row, fit_symmetric
+from pipeline.measures.whitening import whitened
 from pipeline.selection._confidence_mlp import assign_folds
 
 SOURCES = ("knn", "centre", "out_of_fold")

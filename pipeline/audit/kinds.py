@@ -8,8 +8,8 @@ import torch
 from scipy.stats import poisson
 from torch import Tensor
 
-from pipeline.measures.neighbourhood import Neighbourhood
 from pipeline.measures import label_posterior
+from pipeline.measures.neighbourhood import Neighbourhood
 
 _CLOSE = 3  # nearest rows whose mean cosine tells how alone a row is
 _LONELY, _OUTSIDE = 0.6, 0.8  # see `is_out_of_set`; chosen on photos of held-out classes

@@ -24,10 +24,15 @@ from typing import Literal
 
 from cache.errors import InputError
 
-Kind = Literal["losses", "selection", "backbones", "noise", "datasets.official"]
+Kind = Literal["losses", "closed_forms", "selection", "backbones", "noise", "datasets.official"]
 Value = float | int | bool | str | None
 _PIPELINE = Path(__file__).parents[1]
-_SINGULAR = {"losses": "loss", "backbones": "backbone", "datasets.official": "data set"}
+_SINGULAR = {
+    "losses": "loss",
+    "closed_forms": "closed form",
+    "backbones": "backbone",
+    "datasets.official": "data set",
+}
 _RANGE = re.compile(r"Annotated\[(\w+), '([^']*)'\]")
 _LIMITS = {
     "above": operator.gt,

@@ -1,7 +1,8 @@
 """Everything that an ablation shall train: methods x options x noise x protocols, as settings.
 
 Lists are separated by commas. A comma inside a noise spec (`symmetric:0.2,mode=independent`)
-belongs to the spec; values of `--set` that hold a comma themselves cannot be written.
+belongs to the spec, and one inside a transform (`centre,whiten:0.2`) to the transform; other values
+of `--set` that hold a comma themselves cannot be written.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Any
 
 from cache.errors import InputError
 from pipeline.choices import catalogue
+from pipeline.choices.recipes import AUTO
 from pipeline.choices.settings import Settings
+from pipeline.choices.starts import RANDOM
 from pipeline.labels.corruption import NoiseSpec
+from pipeline.transforms.chain import Chain, split_chains
 
 UNTRAINED = "untrained"
 CLEAN = "0"  # in a list of noise specs: labels as given
@@ -91,10 +95,19 @@ def plan(
 def canonical(settings: Settings) -> dict[str, Any]:
     """Write settings as plain values, equal for equal runs: the seed is left out."""
     noise = None if settings.noise is None else str(NoiseSpec.parse(settings.noise))
-    facts = asdict(replace(settings, selection=settings.recipe.selection, noise=noise))
+    chosen = settings.recipe
+    transform = str(Chain.parse(chosen.transform))
+    own = replace(settings, selection=chosen.selection, transform=transform, noise=noise)
+    facts = asdict(own)
     del facts["seed"]
+    if settings.loss != AUTO:
+        del facts["budget"]
     if settings.labels is None:
         del facts["labels"]  # runs of versions that knew no corrected labels stay the same
+    if settings.start == RANDOM:
+        del facts["start"]  # so do those of versions that began nowhere else
+    if transform == "centre":
+        del facts["transform"]  # so do those of versions that did nothing else
     return facts
 
 
@@ -140,7 +153,8 @@ def _grid(changes: Sequence[str]) -> list[tuple[list[str], str]]:
             raise InputError(f"--set {text!r}: use {_ELSEWHERE[key]} for this")
         if key in lists:
             raise InputError(f"--set {key} is given twice: separate its values by commas")
-        lists[key] = [f"{key}={value}" for value in _split(f"--set {key}", values)]
+        split = split_chains(values) if key == "transform" else _split(f"--set {key}", values)
+        lists[key] = [f"{key}={value}" for value in split]
     combinations = itertools.product(*lists.values())
     varied = [len(values) > 1 for values in lists.values()]
     return [(list(each), " ".join(itertools.compress(each, varied))) for each in combinations]

@@ -1,7 +1,7 @@
-"""Recipes: a loss and a selection that belong together, under one name.
+"""Recipes: a loss or a closed form and a selection that belong together, under one name.
 
-`--loss` takes a recipe or a loss; `--select` replaces the selection. A loss without a recipe of its
-own is used with the selection `none`.
+`--loss` takes a recipe, a loss or a closed form; `--select` replaces the selection. What has no
+recipe of its own is used with the selection `none`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class Recipe:
         summary: one line.
         loss: name of the loss; None trains nothing.
         selection: name of the selection.
+        form: name of the closed form that computes the head where there is no loss.
+        transform: what is done to features first, see `pipeline.transforms.chain`.
         options: `loss.KEY` or `select.KEY` -> value.
     """
 
@@ -28,10 +30,25 @@ class Recipe:
     loss: str | None
     selection: str = "none"
     options: Mapping[str, Value] = field(default_factory=dict)
+    form: str | None = None
+    transform: str = "centre"
 
 
+AUTO, AGREEMENT = "auto", "agreement"
+ROOT = (
+    "power:0.5,centre"  # for closed forms: covariances of roots are less ruled by few large values
+)
 RECIPES = {
+    AUTO: Recipe("The closed form that validates best on these rows, or no training.", None),
     "none": Recipe("No training: the frozen features as they are.", None),
+    AGREEMENT: Recipe(
+        "Whitening by agreeing rows, directions counted by their reliability; ours.",
+        None,
+        AGREEMENT,
+        {"loss.strength": 3.0, "loss.shrinkage": 0.2},
+        form="reliability",
+        transform=ROOT,
+    ),
     "prism": Recipe(
         "Memory contrastive loss on the rows that PRISM keeps, over a full memory.",
         "memory-contrastive",
@@ -84,6 +101,8 @@ RECIPES = {
     ),
 }
 
+TRAINED = tuple(name for name, each in RECIPES.items() if each.loss is not None)
+
 # What `dml list losses` shows beside the recipes: a family of names, none of which is listed.
 FAMILIES = {
     "pml:NAME": Recipe(
@@ -102,4 +121,7 @@ def recipe(name: str) -> Recipe:
     losses = catalogue.entries("losses")
     if name in losses:
         return Recipe(losses[name].summary, name)
-    raise catalogue.unknown("loss", name, [*RECIPES, *losses])
+    forms = catalogue.entries("closed_forms")
+    if name in forms:
+        return Recipe(forms[name].summary, None, form=name, transform=ROOT)
+    raise catalogue.unknown("loss", name, [*RECIPES, *losses, *forms])

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cache.errors import InputError
-from pipeline.choices import catalogue, library
+from pipeline.choices import catalogue, library, starts
 from pipeline.choices.catalogue import Entry, Value
-from pipeline.choices.recipes import Recipe, recipe
+from pipeline.choices.recipes import AUTO, Recipe, recipe
 from pipeline.choices.values import parse_value
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.seeds import Seeds
+from pipeline.transforms.chain import Chain
 
 _GROUPS: tuple[Literal["loss"], Literal["select"]] = ("loss", "select")
 # Fields that may differ between the runs of one program.
-_OF_A_RUN = {"seed", "sampling_seed", "noise_seed", "noise", "lr", "proxy_lr", "weight_decay"}
+_OF_A_RUN = {
+    *("seed", "sampling_seed", "noise_seed", "noise"),
+    *("start", "lr", "proxy_lr", "weight_decay"),
+}
 CONFIG_FILE = "config.json"
 
 
@@ -34,6 +38,10 @@ class Settings:
         labels: a file of corrected labels, see `pipeline.labels.corrected`, which take the place
             of the given ones before any noise; None = the manifest's.
         noise: a noise spec such as "symmetric:0.5"; None = labels as given.
+        transform: what is done to features before the head, see `pipeline.transforms.chain`; None =
+            the recipe's.
+        start: where a head that is trained begins: "random", "pca" (principal directions), or a
+            closed form; see `pipeline.training.starting`.
         features: which of the store's features, for example "max"; None = the first.
         protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
         epochs: passes over the training rows.
@@ -55,13 +63,16 @@ class Settings:
         fold: which fold is held out, from 0.
         validate_every: epochs between two looks at the validation rows.
         patience: looks without a better one after which training stops; None = it goes on.
+        budget: seconds that "auto" may take to choose; 0 = it takes its reference untried.
         options: "loss.KEY" or "select.KEY" -> value.
     """
 
-    loss: str = "prism"
+    loss: str = AUTO
     selection: str | None = None
     labels: str | None = None
     noise: str | None = None
+    transform: str | None = None
+    start: str = starts.RANDOM
     features: str | None = None
     protocol: Literal["query-gallery", "class-disjoint"] | None = None
     epochs: Annotated[int, "at least 1"] = 40
@@ -81,13 +92,22 @@ class Settings:
     fold: Annotated[int, "at least 0"] = 0
     validate_every: Annotated[int, "at least 1"] = 1
     patience: Annotated[int, "at least 1"] | None = None
+    budget: Annotated[float, "at least 0"] = 30.0
     options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe with the selection that `selection` may put in its place."""
+        """The recipe with the selection and the transform that may take the place of its own."""
         found = recipe(self.loss)
-        return found if self.selection is None else replace(found, selection=self.selection)
+        given = {"selection": self.selection, "transform": self.transform}
+        changes: dict[str, Any] = {name: own for name, own in given.items() if own is not None}
+        return replace(found, **changes)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the run ends with a head: trained, computed or chosen."""
+        found = self.recipe
+        return self.loss == AUTO or found.loss is not None or found.form is not None
 
     def options_of(self, part: Literal["loss", "select"]) -> dict[str, Value]:
         """Collect the options of the loss or of the selection: the recipe's, then the user's."""
@@ -115,7 +135,8 @@ class Settings:
             for part, options in parts.items()
             for key, value in options.items()
         }
-        return {**facts, "selection": self.recipe.selection}
+        transform = str(Chain.parse(self.recipe.transform))
+        return {**facts, "selection": self.recipe.selection, "transform": transform}
 
     @property
     def seed_of_noise(self) -> int:
@@ -152,12 +173,39 @@ class Settings:
             _check_options("loss", loss, self.options_of("loss"))
             if "exchange" in selection.functions and "logits" not in loss.functions:
                 raise _needs_a_classifier(selection.name, loss.name)
+        elif chosen.form is not None:
+            entry = catalogue.find("closed_forms", chosen.form)
+            _check_options("loss", entry, self.options_of("loss"))
         elif self.options_of("loss"):
             raise InputError(f"--loss {self.loss} trains nothing and takes no loss options")
+        if chosen.loss is None:
+            self._check_untrained(chosen)
         _check_options("select", selection, self.options_of("select"))
+        loss_options = self.options_of("loss")
+        starts.refuse_unfit(self.start, asked=self.loss, loss=chosen.loss, options=loss_options)
+        Chain.parse(chosen.transform)
         if self.noise is not None:
             NoiseSpec.parse(self.noise)
         return self
+
+    def refuse_idle(self, given: Iterable[str]) -> None:
+        """Refuse fields that somebody has set and that mean nothing to this loss.
+
+        Args:
+            given: names of the fields that were set.
+        """
+        idle = {
+            "epochs": (self.recipe.loss is None, "trains no epoch", "prism"),
+            "batch_size": (self.recipe.loss is None, "takes no steps", "prism"),
+            "budget": (self.loss != AUTO, "chooses nothing", AUTO),
+        }
+        for name in given:
+            is_idle, why, other = idle.get(name, (False, "", ""))
+            if is_idle:
+                raise InputError(
+                    f"{name} does nothing with --loss {self.loss}, which {why}: leave it out, or "
+                    f"use --loss {other}"
+                )
 
     def save(self, folder: Path) -> None:
         """Write `config.json` into a folder."""
@@ -194,6 +242,19 @@ class Settings:
         if key not in plain:
             raise catalogue.unknown("key in --set", key, [*plain, "loss.KEY", "select.KEY"])
         return self.replaced(**{key: value})
+
+    def _check_untrained(self, chosen: Recipe) -> None:
+        """Refuse what has no meaning where no epoch is trained."""
+        if self.validation is not None and (chosen.form or self.loss == AUTO):
+            raise InputError(
+                f"--validation chooses an epoch and --loss {self.loss} has none: leave it out"
+            )
+        given = self.selection, self.transform, *self.options
+        if self.loss == AUTO and any(each is not None for each in given):
+            raise InputError(
+                "--loss auto chooses selection, transform and options itself: leave --select, "
+                "--transform and --set out, or name a --loss"
+            )
 
     def _check_values(self) -> None:
         for each in fields(self):

@@ -33,6 +33,16 @@ LabelsOption = Annotated[
         "those of the store. Default: the labels of the store.",
     ),
 ]
+TransformOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS",
+        help="What is done to features before the head, fitted on the training rows: "
+        "power:0.5,centre (signed square root), centre,whiten:0.2 (share of shrinkage, or "
+        "ledoit-wolf), standardise,pca:256; steps in the order power, centre or standardise, "
+        "whiten, pca. Default: the recipe's, mostly centre.",
+    ),
+]
 # Texts, because a `Path` would make one slash of the two in `s3://bucket`.
 StoreOption = Annotated[
     str | None,

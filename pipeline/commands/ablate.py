@@ -37,6 +37,14 @@ def ablate(
         str, typer.Option(help="Noise specs: see dml list noise; 0 = labels as given.")
     ] = "0,symmetric:0.2,symmetric:0.5",
     seeds: Annotated[int, typer.Option(help="Runs of each cell, with the seeds 0, 1, ...")] = 5,
+    transform: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Transforms of the features, separated by commas like their steps: "
+            "centre,power:0.5,centre,whiten:0.2 are two. See dml train. Default: the recipe's.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,9 +116,8 @@ def ablate(
         "validation": validation,
     }
     common = Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
-    cells = plan(
-        common, loss=loss, select=select, noise=noise, protocol=protocol, changes=changes or []
-    )
+    grid = [*(changes or []), *([f"transform={transform}"] if transform else [])]
+    cells = plan(common, loss=loss, select=select, noise=noise, protocol=protocol, changes=grid)
     refuse_unknown_baseline(baseline, [cell.method for cell in cells])
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: expected a whole number of at least 1")

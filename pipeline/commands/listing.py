@@ -44,6 +44,7 @@ def list_entries(
     facts = catalogue_json(entries)
     lines: list[Any] = [catalogue_table(entries)]
     if what == "losses":
-        facts = [*recipes_json(RECIPES), *facts]
-        lines = [recipe_table(RECIPES), "", *lines]
+        forms = catalogue.entries("closed_forms").values()
+        facts = [*recipes_json(RECIPES), *facts, *catalogue_json(forms)]
+        lines = [recipe_table(RECIPES), "", *lines, "", catalogue_table(forms)]
     show(as_json, facts, lines)

@@ -14,6 +14,7 @@ from pipeline.commands._options import (
     LabelsOption,
     ProtocolOption,
     StoreOption,
+    TransformOption,
     Validation,
 )
 from pipeline.output.terminal import show, stage
@@ -24,12 +25,26 @@ def train(
     store: StoreOption = None,
     features: FeaturesOption = None,
     loss: Annotated[
-        str | None, typer.Option(help="A recipe or a loss: see dml list losses. Default: prism.")
+        str | None,
+        typer.Option(
+            help="A recipe, a loss or a closed form: see dml list losses. Default: auto, the "
+            "closed form that validates best on these rows."
+        ),
     ] = None,
     select: Annotated[
         str | None, typer.Option(help="Which rows count: see dml list selections.")
     ] = None,
     labels: LabelsOption = None,
+    transform: TransformOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the head begins: random, pca (principal directions), or a closed form "
+            "such as reliability, with proxies at the means of classes; give it a lower rate, as "
+            "in --set lr=3e-4. Default: random.",
+        ),
+    ] = None,
     noise: Annotated[
         str | None,
         typer.Option(help="Make labels wrong on purpose: see dml list noise and dml noise make."),
@@ -54,6 +69,10 @@ def train(
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of the new run. Default: dml-out/runs/LOSS.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds that --loss auto may take to choose. Default: 30."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings of an earlier run: its folder or config.json.")
@@ -89,6 +108,8 @@ def train(
         "selection": select,
         "labels": labels,
         "noise": noise,
+        "transform": transform,
+        "start": start,
         "features": features,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -96,26 +117,32 @@ def train(
         "protocol": protocol,
         "seed": seed,
         "validation": validation,
+        "budget": budget,
     }
     settings = Settings.load(config) if config else Settings()
     settings = settings.replaced(
         **{key: value for key, value in given.items() if value is not None}
     )
     settings = settings.with_changes(changes or []).check()
+    settings.refuse_idle(name for name, value in given.items() if value is not None)
 
     from cache import FeatureStore
     from pipeline.training.budget import parse_size
 
-    budget = None if memory is None else parse_size("--memory", memory)
+    limit = None if memory is None else parse_size("--memory", memory)
 
     source = store or workspace.latest("store")
     opened = FeatureStore.open(source, settings.features)  # before the wait for torch
+    from pipeline.output.choice_lines import choice_lines
     from pipeline.output.present import train_json, train_lines
     from pipeline.runs.record import free_path
     from pipeline.train import train as learn
 
     path = run or free_path(workspace.RUNS, settings.loss)
     with stage(f"training {settings.loss} on {source}") as progress:
-        done = learn(opened, settings, path, device=device, memory=budget, progress=progress)
+        done = learn(opened, settings, path, device=device, memory=limit, progress=progress)
     workspace.point("run", done.path)
-    show(as_json, train_json(done), train_lines(str(done.path), done.record))
+    lines = train_lines(str(done.path), done.record)
+    if done.record["choice"]:
+        lines += choice_lines(done.record["choice"])
+    show(as_json, train_json(done), lines)

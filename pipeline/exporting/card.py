@@ -13,6 +13,7 @@ from typing import Any
 from cache.store import FeatureStore
 from pipeline.exporting.module import Epoch
 from pipeline.runs.record import Run
+from pipeline.transforms.chain import Chain
 
 FORMAT = "dml model card 1"
 _LIBRARIES = ("dml", "torch", "timm", "torchvision", "numpy", "onnx", "onnxscript", "onnxruntime")
@@ -22,7 +23,7 @@ _LICENCE = (
     "before you pass it on."
 )
 _INSIDE = ["scaling to [0, 1]", "normalisation by mean and std", "backbone", "pooling"]
-_HEAD = ["centring by the training features' mean and scale", "linear head", "scaling to unit norm"]
+_HEAD = ["linear head", "scaling to unit norm"]
 _OUTSIDE = ["decoding to 8-bit RGB", "resizing", "centre crop"]
 
 
@@ -99,7 +100,7 @@ def card(
         "name": run.path.absolute().name,
         "model": asdict(model),
         "check": asdict(check),
-        "preprocessing": _preprocessing(store, model),
+        "preprocessing": _preprocessing(run, store, model),
         "backbone": {
             "name": store.fingerprint.backbone,
             "weights_sha256": store.fingerprint.weights_sha256,
@@ -114,6 +115,7 @@ def card(
                 name: record[name]
                 for name in ("created", "seconds", "protocol", "counts", "noise", "selection")
             },
+            "transform": _transform(run),
             "loss_facts": record["loss"],
             "validation": record["validation"],
             "environment": record["environment"],
@@ -146,15 +148,21 @@ def summary(run: Run, store: FeatureStore, epoch: Epoch) -> dict[str, str]:
     }
 
 
-def _preprocessing(store: FeatureStore, model: Model) -> dict[str, Any]:
+def _preprocessing(run: Run, store: FeatureStore, model: Model) -> dict[str, Any]:
     """Say which steps from image to embedding are in the file, and how the others go."""
-    inside = [*(_INSIDE if model.with_backbone else []), *_HEAD]
+    steps = Chain.parse(_transform(run)).described()
+    inside = [*(_INSIDE if model.with_backbone else []), *steps, *_HEAD]
     outside = [*_OUTSIDE, *([] if model.with_backbone else _INSIDE)]
     return {
         "inside": inside,
         "outside": outside,
         "transform": dict(store.fingerprint.transform),
     }
+
+
+def _transform(run: Run) -> str:
+    """Look up what is done to features before the head; the first versions only centred them."""
+    return str(run.record.get("transform", "centre"))
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -10,14 +10,16 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
+from pipeline.transforms.transform import NAMES, raised
 
 Epoch = Literal["last", "selected"]
 _PARTS = {"last": "head", "selected": "selected"}  # how a run's file names them
-_CENTRING = ("mean", "scale")
 
 
 def head_of(tensors: Mapping[str, Tensor], epoch: Epoch) -> dict[str, Tensor]:
-    """Pick mean (F,), scale (), weight (F, D) and bias (D,) out of a run's tensors.
+    """Pick the transform, weight (F', D) and bias (D,) out of a run's tensors.
+
+    The transform is mean (F,), scale () or (F,), and maybe power () and matrix (F, F').
 
     Raises:
         InputError: the run has no head, or no selected epoch.
@@ -34,30 +36,34 @@ def head_of(tensors: Mapping[str, Tensor], epoch: Epoch) -> dict[str, Tensor]:
         )
     if not head:
         raise InputError("the run has trained no head: export a run of another --loss than none")
-    return {name: tensors[name].float() for name in _CENTRING} | head
+    return {name: tensors[name].float() for name in NAMES if name in tensors} | head
 
 
 class Head(nn.Module):
-    """Features (B, F) float32 -> embeddings (B, D) of unit norm: centring, head, normalisation.
+    """Features (B, F) float32 -> embeddings (B, D) of unit norm: transform, head, normalisation.
 
-    The arithmetic of `pipeline.program.heads`, in operations that every format knows.
+    The arithmetic of `pipeline.transforms` and `pipeline.program.heads`, all of it in float32.
     """
 
+    power: Tensor | None
     mean: Tensor
     scale: Tensor
+    matrix: Tensor | None
     weight: Tensor
     bias: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `head_of` gave."""
         super().__init__()
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor)
+        for name in (*NAMES, "weight", "bias"):
+            self.register_buffer(name, tensors.get(name))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, F) to (B, D)."""
-        centred = (features - self.mean) / self.scale
-        return functional.normalize(centred @ self.weight + self.bias, dim=1)
+        rows = features if self.power is None else raised(features, self.power)
+        rows = (rows - self.mean) / self.scale
+        rows = rows if self.matrix is None else rows @ self.matrix
+        return functional.normalize(rows @ self.weight + self.bias, dim=1)
 
 
 class WithBackbone(nn.Module):

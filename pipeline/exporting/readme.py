@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.exporting.usage import needs, program
+from pipeline.transforms.chain import Chain
 
 Facts = Mapping[str, Any]
 
@@ -76,7 +77,13 @@ def _steps(card: Facts) -> str:
 def _use(card: Facts) -> str:
     model = card["model"]
     kind, with_backbone = model["format"], model["with_backbone"]
-    code = program(kind, model["file"], model["input"]["name"], with_backbone=with_backbone)
+    code = program(
+        kind,
+        model["file"],
+        model["input"]["name"],
+        with_backbone=with_backbone,
+        chain=Chain.parse(card["run"]["transform"]),
+    )
     given = "PICTURE..." if with_backbone else "FEATURES.npy"
     return (
         f"Needs `pip install {needs(kind, with_backbone=with_backbone)}` and nothing of dml. Save "
@@ -106,6 +113,7 @@ def _training(card: Facts) -> list[tuple[str, str]]:
         ("trained", run["created"]),
         ("loss, selection", f"{run['recipe']['loss']}, {run['recipe']['selection']}"),
         ("options", ", ".join(options) or "none"),
+        ("transform", run["transform"]),
         ("epochs, seed", f"{settings['epochs']}, {settings['seed']}"),
         ("images, classes", f"{run['counts']['train']:,}, {run['counts']['train_classes']:,}"),
         ("protocol", run["protocol"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.transforms.chain import Chain
+
 _PICTURES = '''import json
 import sys
 
@@ -74,8 +76,12 @@ _SAFETENSORS = """head = load_file("{file}")
 
 
 def run(inputs):
-    affine = ((inputs - head["mean"]) / head["scale"]) @ head["weight"] + head["bias"]
+{power}    rows = (inputs - head["mean"]) / head["scale"]
+{matrix}    affine = rows @ head["weight"] + head["bias"]
     return affine / np.linalg.norm(affine, axis=1, keepdims=True)"""
+
+_POWER = '    inputs = np.sign(inputs) * np.abs(inputs) ** head["power"]\n'
+_MATRIX = '    rows = rows @ head["matrix"]\n'
 
 _LOADING = {
     "onnx": ("import onnxruntime\n", _ONNX, "onnxruntime"),
@@ -84,7 +90,7 @@ _LOADING = {
 }
 
 
-def program(kind: str, file: str, name: str, *, with_backbone: bool) -> str:
+def program(kind: str, file: str, name: str, *, with_backbone: bool, chain: Chain) -> str:
     """Write the Python program that embeds with an exported file.
 
     Args:
@@ -92,10 +98,16 @@ def program(kind: str, file: str, name: str, *, with_backbone: bool) -> str:
         file: name of the file.
         name: of its input.
         with_backbone: whether the input is pictures.
+        chain: what is done to features before the head.
     """
     imports, load, _ = _LOADING[kind]
     frame = _PICTURES if with_backbone else _FEATURES
-    return frame.format(imports=imports, load=load.format(file=_escaped(file), name=name))
+    steps = {
+        "power": "" if chain.power is None else _POWER,
+        "matrix": _MATRIX if chain.has_matrix else "",
+    }
+    load = load.format(file=_escaped(file), name=name, **steps)
+    return frame.format(imports=imports, load=load)
 
 
 def needs(kind: str, *, with_backbone: bool) -> str:

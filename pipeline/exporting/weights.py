@@ -14,7 +14,6 @@ from cache.errors import InputError
 from pipeline.exporting.written import Written
 
 SUFFIX = ".safetensors"
-FORMULA = "e = ((features - mean) / scale) @ weight + bias; embeddings = e / |e|, row by row"
 
 
 def check(*, with_backbone: bool) -> None:
@@ -27,7 +26,7 @@ def check(*, with_backbone: bool) -> None:
 
 
 def write(module: nn.Module, example: Tensor, name: str, facts: Mapping[str, str]) -> Written:
-    """Write the tensors mean (F,), scale (), weight (F, D) and bias (D,), all float32.
+    """Write the transform's and the head's tensors, all float32, as `Head` names them.
 
     Args:
         module: a `pipeline.exporting.module.Head`.
@@ -36,13 +35,28 @@ def write(module: nn.Module, example: Tensor, name: str, facts: Mapping[str, str
         facts: texts that the file itself shall carry, by name.
     """
     tensors = {each: tensor.contiguous() for each, tensor in module.state_dict().items()}
-    content = save(tensors, metadata={"use": FORMULA, **facts})
+    use = _formula(tensors)
+    content = save(tensors, metadata={"use": use, **facts})
     read = safetensors.numpy.load(content)
 
     def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
-        affine = ((inputs - read["mean"]) / read["scale"]) @ read["weight"] + read["bias"]
+        rows = inputs
+        if "power" in read:
+            rows = np.sign(rows) * np.abs(rows) ** read["power"]
+        rows = (rows - read["mean"]) / read["scale"]
+        if "matrix" in read:
+            rows = rows @ read["matrix"]
+        affine = rows @ read["weight"] + read["bias"]
         lengths = np.linalg.norm(affine, axis=1, keepdims=True).clip(1e-12)
         return np.asarray(affine / lengths, np.float32)
 
     shapes = {each: list(tensor.shape) for each, tensor in sorted(tensors.items())}
-    return Written(content, run, {"tensors": shapes, "use": FORMULA})
+    return Written(content, run, {"tensors": shapes, "use": use})
+
+
+def _formula(tensors: Mapping[str, Tensor]) -> str:
+    """Say in words of arithmetic what is done with the tensors."""
+    power = "sign(features) * |features| ** power" if "power" in tensors else "features"
+    matrix = " @ matrix" if "matrix" in tensors else ""
+    affine = f"(({power} - mean) / scale){matrix} @ weight + bias"
+    return f"e = {affine}; embeddings = e / |e|, row by row"

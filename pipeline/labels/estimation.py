@@ -22,8 +22,9 @@ from pipeline.choices.settings import Settings
 from pipeline.labels.training import TrainingLabels, training_labels
 from pipeline.measures.label_posterior import estimate_noise_rate
 from pipeline.measures.transition import MOST_CLASSES, counted_matrix, estimate_transition
-from pipeline.program.heads import Centring
+from pipeline.program.rows import tiles
 from pipeline.training import protocol as protocols
+from pipeline.transforms.fitting import fit
 
 INJECTED = (0.2, 0.4)
 _LEAST_ROWS = 0.5  # a confusion of less than half a row is none
@@ -108,7 +109,7 @@ def estimate(
     features = store.read()
     roles = protocols.split(features.rows, protocol)
     values = torch.from_numpy(features.values[roles.train])
-    unit = functional.normalize(Centring.of(values)(values), dim=1)
+    unit = functional.normalize(fit("centre", lambda: tiles(values))(values), dim=1)
     given = training_labels(roles, Settings(), features)
     rate, matrix = _estimates(unit, given)
     trials = []

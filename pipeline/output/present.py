@@ -30,6 +30,7 @@ def train_json(run: Run) -> dict[str, Any]:
         "store": record["store"]["path"],
         "loss": run.settings.loss,
         "labels": record.get("labels"),
+        "choice": record.get("choice"),
         "noise": {
             "nominal": noise["nominal_rate"] if noise else 0.0,
             "realised": noise["realised_rate"] if noise else 0.0,
@@ -37,6 +38,7 @@ def train_json(run: Run) -> dict[str, Any]:
         "detection": record["selection"]["detection"],
         "seconds": record["seconds"],
         "features": record["features"],
+        "transform": record.get("transform"),
         "protocol": record["protocol"],
         "counts": record["counts"],
         "noise_rate": record["selection"]["noise_rate"],
@@ -92,8 +94,8 @@ def demo_lines(rows: Sequence[Row], noise: str) -> list[Any]:
     return [
         table,
         "",
-        "found: share of the wrong labels that were left out; "
-        "right: share of the left-out labels that were wrong",
+        "found: share of the wrong labels that count by less than half; "
+        "right: share of the labels that do so which were wrong",
         f"six trainings: {seconds:.0f} s; next: dml extract YOUR_PHOTOS/ && dml train && dml eval",
     ]
 
@@ -115,7 +117,7 @@ def demo_json(rows: Sequence[Row], noise: str) -> dict[str, Any]:
     }
 
 
-def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
+def train_lines(path: str, record: Mapping[str, Any]) -> list[Any]:
     """Say what a training run did, in a few lines."""
     counts, noise, selection = record["counts"], record["noise"], record["selection"]
     lines = [
@@ -123,6 +125,8 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
         f"{record['seconds']:.1f} s on {record['environment']['device']} ({record['protocol']})",
         f"features: {_where(record['features'])}",
     ]
+    if record.get("transform", "centre") != "centre":
+        lines.append(f"transform, fitted on the training rows: {record['transform']}")
     if record.get("labels"):
         used = record["labels"]
         lines.append(
@@ -136,16 +140,19 @@ def train_lines(path: str, record: Mapping[str, Any]) -> list[str]:
             f"noise {noise['spec']}: {percent(noise['realised_rate'])} % of labels changed"
             + ("" if nominal is None else f", nominal {percent(nominal)} %")
         )
-    if selection["noise_rate"] is not None:
+    rate = selection["noise_rate"]
+    if rate is not None:
         lines.append(
-            f"taken for wrong: {selection['dropped']:,} labels "
-            f"(noise rate {percent(selection['noise_rate'])} %)"
+            f"taken for wrong: {selection['dropped']:,} labels (noise rate {percent(rate)} %)"
         )
+    elif selection["dropped"]:
+        lines.append(f"rows that count by less than half: {selection['dropped']:,}")
     found = selection["detection"]
     if found is not None and found["auc"] is not None and selection["dropped"]:
         lines.append(
-            f"of the wrong labels {percent(found['recall'])} % were found; of those taken for "
-            f"wrong {percent(found['precision'])} % were; AUC {found['auc']:.3f}"
+            f"of the wrong labels {percent(found['recall'])} % were found; of those "
+            f"{'taken for wrong' if rate is not None else 'rows'} {percent(found['precision'])} % "
+            f"were wrong; AUC {found['auc']:.3f}"
         )
     if record["loss"]:
         facts = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in record["loss"].items())
@@ -211,7 +218,7 @@ def recipe_table(recipes: Mapping[str, Recipe]) -> Table:
     for title in ("what it is", "loss", "selection"):
         table.add_column(title)
     for name, recipe in {**recipes, **FAMILIES}.items():
-        parts = (recipe.summary, recipe.loss or "-", recipe.selection)
+        parts = (recipe.summary, recipe.loss or recipe.form or "-", recipe.selection)
         table.add_row(Text(name, style="bold"), *parts)
     return table
 

@@ -22,6 +22,9 @@ from pipeline.program.step import Bank, Moment
 from pipeline.selection._state import State
 
 Tensors = dict[str, Tensor]
+# From all rows and a run as it was drawn, with its selection's first look, to the head and what the
+# loss learns that it begins with in their place, of the same shapes.
+Start = Callable[[Rows, "Learner"], tuple[Tensors, Tensors]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Task:
         method: loss and selection with their options.
         schedule: how long and how fast.
         seeds: what decides its randomness.
+        start: where it begins; None = where it is drawn.
     """
 
     labels: Tensor
@@ -41,6 +45,7 @@ class Task:
     method: Method
     schedule: Schedule
     seeds: Seeds
+    start: Start | None = None
 
 
 @dataclass
@@ -125,9 +130,10 @@ def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
     Every head is drawn first and then what the loss learns, from one generator.
 
     Args:
-        features: (N, F) float32, centred, on the device that trains or on the way there.
+        features: (N, F) float32, transformed, on the device that trains or on the way there.
         task: what the run is to do.
-        looks: False leaves selection and loss without their look: a snapshot fills them in.
+        looks: False leaves selection and loss without their look, and the run where it was drawn:
+            a snapshot fills them in.
 
     Raises:
         InputError: the selection or the loss finds that it cannot work with these rows, or has to
@@ -164,6 +170,8 @@ def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
         learner.state = method.start(features, task.labels, task.num_classes, own)
         if method.surveys != "never":
             learner.take_survey(changed(features, functional.normalize))
+        if task.start is not None:
+            learner.head, learner.learned = task.start(features, learner)
     return learner
 
 

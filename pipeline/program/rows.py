@@ -54,6 +54,7 @@ class Streamed:
         device: where the rows go.
         memory: bytes that the rows of the next steps may take.
         change: what is done to raw rows (n, F) on the device; rows do not see each other.
+        width: features of a row after that; None = as many as before.
     """
 
     source: FeatureRows
@@ -61,16 +62,18 @@ class Streamed:
     device: torch.device
     memory: int
     change: Change = as_stored
+    width: int | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the rows after they are changed, as centring does."""
+        """Of the rows after they are changed, as a transform does."""
         return torch.float32
 
     @property
     def shape(self) -> tuple[int, int]:
-        """N and F."""
-        return len(self.numbers), self.source.num_features
+        """N and F, as the rows are after they are changed."""
+        width = self.source.num_features if self.width is None else self.width
+        return len(self.numbers), width
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -86,7 +89,8 @@ class Streamed:
 
     def then(self, change: Change) -> Streamed:
         """Do something else to every row after what is done already."""
-        return replace(self, change=_Chain(self.change, change))
+        none = torch.empty(0, self.shape[1], device=self.device)
+        return replace(self, change=_Chain(self.change, change), width=change(none).shape[1])
 
     def tiles(self, size: int) -> Generator[Tensor, None, None]:
         """Walk through all rows in order, `size` at a time, while the next ones are read."""
@@ -100,7 +104,7 @@ class Streamed:
         Raises:
             StoreCorruptError: a chunk is missing or damaged.
         """
-        waiting = np.empty((0, self.shape[1]), self.source.dtype)
+        waiting = np.empty((0, self.source.num_features), self.source.dtype)
         for rows, values in self.source.chunks():
             first, end = np.searchsorted(self.numbers, [rows.start, rows.stop])
             own = values[self.numbers[first:end] - rows.start]
@@ -135,7 +139,7 @@ class Streamed:
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:
         """Read rows (n,), ascending, tile by tile: raw rows beside changed ones take little."""
-        size = tile_rows(self.shape[1])
+        size = tile_rows(self.source.num_features)
         parts = np.split(self.numbers[rows], range(size, len(rows), size))
         return _filled(len(rows), (self._put(self.source.take(part)) for part in parts))
 

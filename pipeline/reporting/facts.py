@@ -48,6 +48,7 @@ def _facts_of_run(run: Run) -> dict[str, str]:
         "loss": run.settings.loss,
         "seed": run.settings.seed,
         "epochs": run.settings.epochs,
+        "transform": record.get("transform", "centre"),
         "settings other than usual": chosen or "none",
         "created": record["created"],
         "seconds": record["seconds"],

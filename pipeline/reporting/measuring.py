@@ -131,7 +131,7 @@ def measure(
     wide = 4 * store.num_features * most  # bytes of the untrained features in float32
     values, _, held = hold(store, target, beside=wide)
     is_shown = held["held"] == RESIDENT or wide <= held["memory_bytes"]
-    if not is_shown and any(run.settings.recipe.loss is None for run in runs):
+    if not is_shown and any(not run.settings.has_head for run in runs):
         raise InputError(
             f"the untrained features take {wide / 1e9:.3g} GB, which are not free: leave out the "
             "runs that train nothing, or use a machine with more memory"
@@ -203,7 +203,7 @@ def _options(runs: Sequence[Run], protocols: Mapping[Any, str]) -> list[str]:
 
 
 def _space(run: Run, target: torch.device) -> Space:
-    return normalized if run.settings.recipe.loss is None else embedder(run, target)
+    return normalized if not run.settings.has_head else embedder(run, target)
 
 
 def _selected(

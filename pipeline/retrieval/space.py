@@ -71,7 +71,7 @@ def space_of(run: Run | None, store: FeatureStore, *, device: str = "auto") -> S
     if run is not None:
         refuse_other_store(run, store)
         store = store.choose(run.settings.features)
-    if run is None or run.settings.recipe.loss is None:
+    if run is None or not run.settings.has_head:
         return Space(UNTRAINED, None, store, target, UNTRAINED, normalized)
     return Space(run.path.name, run, store, target, _digest(run), embedder(run, target))
 

@@ -2,7 +2,7 @@
 
     config.json          the settings; `dml train --config RUN` repeats them
     record.json          store, protocol, noise, history, versions, hardware
-    weights.safetensors  centring, head and the loss's parameters
+    weights.safetensors  transform, head and the loss's parameters
     labels.parquet       the training rows: id, label, given_label, score, weight
 
 A run is written into a hidden folder and renamed when it is whole.

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pipeline.program.batch import Batch
 
+DOUBTFUL = 0.5  # a row of less weight counts as taken for wrong, where one has to say yes or no
+
 
 class State(NamedTuple):
     """A selection's knowledge, one entry per training row.

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from cache.feature_rows import FeatureRows
 from cache.store import FeatureStore
+from pipeline.choices.recipes import AGREEMENT, AUTO
 from pipeline.choices.settings import Settings
 from pipeline.labels.training import Source
 from pipeline.program.rows import Rows, Streamed
 from pipeline.training.budget import free_bytes
 from pipeline.training.protocol import Split
+from pipeline.transforms.chain import Chain
 
 RESIDENT, STREAMED = "resident", "streamed from disk"
 
@@ -70,14 +72,20 @@ def hold(
 
 
 def bytes_of_training(num_features: int, roles: Split, settings: Settings) -> int:
-    """Count what a training makes of resident features: float32 rows, centred.
+    """Count what a training makes of resident features: float32 rows, transformed.
 
-    Those that train count twice, for a selection may bring a copy of them to unit norm.
+    Those that train count twice, for a selection may bring a copy of them to unit norm. Fitting a
+    matrix takes four of (F, F) in float64: the sums, the covariance, and its directions twice.
+    `agreement` and `auto` hold five forms of the rows that train, and closed forms eight of (F, F).
     """
+    chain, recipe = Chain.parse(settings.recipe.transform), settings.recipe
     train = len(roles.train)
     validation = train + (0 if roles.val is None else len(roles.val))
-    rows = 2 * train + (0 if settings.validation is None else validation)
-    return 4 * num_features * rows
+    forms = 5 if settings.loss == AUTO or recipe.selection == AGREEMENT else 2
+    rows = forms * train + (0 if settings.validation is None else validation)
+    fitting = 4 * 8 * num_features**2 if chain.has_matrix else 0
+    computing = 8 * 8 * num_features**2 if settings.has_head and recipe.loss is None else 0
+    return 4 * chain.width(num_features) * rows + fitting + computing
 
 
 @dataclass(frozen=True)

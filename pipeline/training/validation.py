@@ -113,7 +113,7 @@ class Validator:
             source: the store's rows as they were read; the noise may look at them.
             features: (M, F) features of the same rows.
             every: epochs between two looks, at least 1; the last epoch is always looked at.
-            change: what is still to be done to the features, such as centring.
+            change: what is still to be done to the features, such as a transform.
         """
         self.every = every
         device = features.device

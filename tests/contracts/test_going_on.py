@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.choices.recipes import RECIPES
+from pipeline.choices.recipes import TRAINED
 from pipeline.program.fit import Fit, Runs, fit
 from pipeline.program.learner import Task
 from pipeline.program.loop import Way
@@ -20,8 +20,7 @@ from .methods import CLASSES, clouds, method_with
 
 SEEDS = [3, 4]
 SCHEDULE = Schedule(epochs=4, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
-NAMES = list(dict.fromkeys([*RECIPES, *(entry.name for entry in LOSSES)]))
-NAMES.remove("none")
+NAMES = list(dict.fromkeys([*TRAINED, *(entry.name for entry in LOSSES)]))
 
 
 def assert_same(ours: list[Fit], expected: list[Fit]) -> None:

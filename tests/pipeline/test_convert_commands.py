@@ -50,7 +50,7 @@ def test_features_from_elsewhere_are_trained_on_and_evaluated(here: Path, dml: A
     assert line in imported.out
     assert dml("train --store s.zarr --loss prism --run r --epochs 3 --dim 8").code == 0
     assert dml("eval --json").json()["trained"]["recall@1"] > 90
-    trained = dml(f"train {line} --epochs 2 --dim 8 --json").json()
+    trained = dml(f"train {line} --loss prism --epochs 2 --dim 8 --json").json()
     assert trained["noise"]["realised"] == pytest.approx((WEB != LABELS)[SPLIT == "train"].mean())
     assert dml("info s.zarr --json").json()["backbone"] == "imported:x.npz"
     assert "s.zarr is complete" in dml("cache import x.npz --store s.zarr").out
@@ -61,7 +61,7 @@ def test_an_overlay_fits_every_protocol_and_follows_its_column(here: Path, dml: 
     dml("cache import x.npz --store s.zarr")
     for protocol in ("query-gallery", "class-disjoint"):
         words = f"--protocol {protocol} --noise file:s.zarr/overlays/web.parquet"
-        assert dml(f"train {words} --epochs 1 --dim 8").code == 0
+        assert dml(f"train {words} --loss prism --epochs 1 --dim 8").code == 0
     facts = dml("noise describe s.zarr/overlays/web.parquet --json").json()
     assert (facts["rows"], len(facts["flipped"]), facts["protocol"]) == (N, N // 5, "all rows")
     assert facts["noise"] == "file:x.npz,key=web"

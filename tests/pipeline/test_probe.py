@@ -11,15 +11,15 @@ import torch
 from cache import FeatureStore
 from cache.errors import InputError
 from pipeline.choices import catalogue
-from pipeline.choices.recipes import RECIPES
+from pipeline.choices.recipes import TRAINED
 from pipeline.choices.settings import Settings
 from pipeline.measures.pair_share import Tap, amounts
 from pipeline.probe import probe
 from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
 
-METHODS = list(dict.fromkeys([*RECIPES, *catalogue.entries("losses")]))
-METHODS.remove("none")
+NAMES = dict.fromkeys([*TRAINED, *catalogue.entries("losses")])
+METHODS = [name for name in NAMES if Settings(loss=name).recipe.loss]
 FAST = {"smooth-proxy-anchor": {"select.hidden": 16, "select.epochs": 2}}
 
 

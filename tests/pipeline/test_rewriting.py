@@ -133,7 +133,7 @@ def test_the_command_writes_a_store_that_can_be_trained_on(
     answer = dml("cache export copy.zarr")
     assert "copy.zarr: 288 rows of 24 features (float32), id, path, label, split" in answer.out
     assert FeatureStore.open("copy.zarr").content_hash() == store.content_hash()
-    assert dml("train --store copy.zarr --epochs 1 --dim 8").code == 0
+    assert dml("train --store copy.zarr --loss prism --epochs 1 --dim 8").code == 0
     assert "is a finished store" in dml("cache export copy.zarr").refusal()
     assert "--force is for files" in dml("cache export new.zarr --force").refusal()
     assert "--features is for files" in dml("cache export new.zarr --features avg").refusal()

@@ -20,7 +20,9 @@ from pipeline.runs.record import Run
 from pipeline.train import train
 
 LOSSES = [
-    name for name in dict.fromkeys([*RECIPES, *catalogue.entries("losses")]) if name != "none"
+    name
+    for name in dict.fromkeys([*RECIPES, *catalogue.entries("losses")])
+    if Settings(loss=name).recipe.loss
 ]
 CLASSES, TRAIN = 12, 192
 # Functions of losses and selections that are given labels, and where.
@@ -101,7 +103,9 @@ def test_loss_and_selection_see_the_noisy_labels_and_never_the_right_ones(
         assert torch.equal(labels, noisy[rows])
 
 
-@pytest.mark.parametrize("loss", ["proxy-anchor", "prism", "smooth-proxy-anchor"])
+@pytest.mark.parametrize(
+    "loss", ["proxy-anchor", "prism", "smooth-proxy-anchor", "agreement", "discriminant", "auto"]
+)
 def test_true_labels_change_the_detection_figures_and_nothing_else(
     loss: str, tmp_path: Path, make_store: Any
 ) -> None:
@@ -115,7 +119,7 @@ def test_true_labels_change_the_detection_figures_and_nothing_else(
     runs = {}
     for name, truth in truths.items():
         store = make_store(tmp_path / f"{name}.zarr", given, true_labels=truth, drawn_for=given)
-        runs[name] = train(store, settings(loss), tmp_path / name, device="cpu")
+        runs[name] = train(store, settings(loss, budget=600.0), tmp_path / name, device="cpu")
     one, two = runs["one"], runs["two"]
     for part, tensor in one.weights().items():
         assert torch.equal(tensor, two.weights()[part]), part
@@ -124,10 +128,10 @@ def test_true_labels_change_the_detection_figures_and_nothing_else(
         assert one.labels()[column].equals(two.labels()[column])
     assert not one.labels()["is_wrong"].equals(two.labels()["is_wrong"])
     detections = [run.record["selection"]["detection"] for run in (one, two)]
-    assert loss == "proxy-anchor" or detections[0] != detections[1]
+    assert loss in ("proxy-anchor", "discriminant") or detections[0] != detections[1]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [*LOSSES, "agreement", "auto"])
 def test_training_lifts_recall_above_the_untrained_features(
     loss: str, store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -138,7 +142,7 @@ def test_training_lifts_recall_above_the_untrained_features(
     assert rows["run"].map_at_r > rows[UNTRAINED].map_at_r + 0.05
 
 
-@pytest.mark.parametrize("loss", ["proxy-anchor", "prism", "smooth-proxy-anchor"])
+@pytest.mark.parametrize("loss", ["proxy-anchor", "prism", "smooth-proxy-anchor", "agreement"])
 def test_the_same_settings_give_the_same_run_bit_for_bit(
     loss: str, store: FeatureStore, tmp_path: Path
 ) -> None:

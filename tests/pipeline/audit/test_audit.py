@@ -140,7 +140,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 
 def test_a_run_takes_no_noise(home: Path, dml: Any) -> None:
-    run = dml("train --dim 16 --epochs 1 --json").json()["run"]
+    run = dml("train --loss prism --dim 16 --epochs 1 --json").json()["run"]
     assert "--noise goes with a store" in dml("audit --noise symmetric:0.1", run).refusal()
 
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.audit import examples, kinds, neighbours, out_of_fold
 from pipeline.audit.judging import judge
-from pipeline.measures import label_posterior
+from pipeline.measures import label_posterior, neighbourhood
 
 from ...allocations import Largest
 
@@ -32,6 +32,7 @@ def largest(num_classes: int) -> tuple[int, str]:
 
 def test_the_largest_tensor_grows_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_TILE_ELEMENTS", TILE)
+    monkeypatch.setattr(neighbourhood, "_TILE_ELEMENTS", TILE)
     monkeypatch.setattr(examples, "_TILE_ELEMENTS", TILE)
     monkeypatch.setattr(out_of_fold, "_TILE", 64)
     monkeypatch.setattr(label_posterior, "_TILE", 64)

@@ -40,15 +40,18 @@ def test_decisions_on_labels_made_wrong_correct_just_these(
     given = dict(zip(after.ids, after.given, strict=True))
     assert all(given[row.id] == row.given_label for row in found.rows())
     assert after.facts.noise == "symmetric:0.2 seed 5"
-    assert dml("train --store other.zarr --labels v.parquet --dim 8 --epochs 1").code == 0
+    assert (
+        dml("train --loss prism --store other.zarr --labels v.parquet --dim 8 --epochs 1").code == 0
+    )
 
 
 def test_decisions_on_a_run_go_on_from_its_labels(home: Path, dml: Any) -> None:
-    dml("train --noise symmetric:0.2 --validation rows --seed 3 --dim 8 --epochs 1 --run a")
+    fast = "train --loss prism --dim 8 --epochs 1"
+    dml(f"{fast} --noise symmetric:0.2 --validation rows --seed 3 --run a")
     dml("audit a")
     found = Findings.load(FOLDER)
     assert applied(dml, found, "d.csv").facts.noise == "symmetric:0.2 seed 3"
-    dml("train --labels v.parquet --dim 8 --epochs 1 --run b")
+    dml(f"{fast} --labels v.parquet --run b")
     dml("audit b")
     assert not (FOLDER / NOISE).exists()  # an older audit's
     assert "--onto v.parquet" in apply_command(read_summary(FOLDER), FOLDER, "d.csv")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of
-from pipeline.choices.recipes import RECIPES
+from pipeline.choices.recipes import TRAINED
 from pipeline.choices.settings import Settings
 from pipeline.program import fit as fitting
 from pipeline.program.fit import Fit
@@ -21,9 +21,7 @@ from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 
-METHODS = [
-    name for name in dict.fromkeys([*RECIPES, *catalogue.entries("losses")]) if name != "none"
-]
+METHODS = [name for name in dict.fromkeys([*TRAINED, *catalogue.entries("losses")])]
 ROWS, FEATURES, CLASSES, SEEDS = 120, 10, 6, [0, 1, 7]
 SCHEDULE = Schedule(epochs=2, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
 

@@ -16,7 +16,7 @@ def corrected(desk: Path, dml: Any) -> Path:
     """The working folder, with a run on corrected labels as the latest."""
     (desk / "d.csv").write_text(f"id,decision,label\n{RELABELLED},relabel,ruby\n{DROPPED},drop,\n")
     assert dml("labels apply d.csv --new-classes --out v.parquet").code == 0
-    assert dml("train --labels v.parquet --dim 8 --epochs 2 --run fixed").code == 0
+    assert dml("train --loss prism --labels v.parquet --dim 8 --epochs 2 --run fixed").code == 0
     return desk
 
 
@@ -60,7 +60,7 @@ def test_a_threshold_is_learnt_from_images_that_have_their_class_in_the_gallery(
     assert dml(line).json()["threshold"]["images"] == 4 * 3  # those of the split val
     (corrected / "e.csv").write_text("id,decision,label\nval/blue/0.png,relabel,onyx\n")
     dml("labels apply e.csv --onto v.parquet --new-classes --out w.parquet")
-    dml("train --labels w.parquet --dim 8 --epochs 2 --run again")
+    dml("train --loss prism --labels w.parquet --dim 8 --epochs 2 --run again")
     assert dml(line.replace("fixed", "again")).json()["threshold"]["images"] == 4 * 3 - 1
 
 

@@ -155,7 +155,7 @@ def test_a_run_stands_for_its_audit(
     person: Callable[..., None],
     make_findings: Callable[..., Findings],
 ) -> None:
-    dml("train --run r --dim 8 --epochs 1")
+    dml("train --loss prism --run r --dim 8 --epochs 1")
     assert "r has no audit: run `dml audit r` first" in dml("review r").refusal()
     found = make_findings(ids=IDS, store=str(audited / "features.zarr"), settings={"run": "r"})
     found.save(Path("dml-out/audit"))

@@ -176,7 +176,7 @@ def test_seeds_of_noise_and_batches_can_be_set_apart(store: FeatureStore, tmp_pa
     ],
 )
 def test_bad_validation_is_one_line(dml: Any, home: Path, options: str, message: str):
-    answer = dml(f"train --epochs 1 {options}")
+    answer = dml(f"train --loss prism --epochs 1 {options}")
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
     assert answer.err.strip().count("\n") <= 1

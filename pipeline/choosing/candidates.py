@@ -1,0 +1,90 @@
+"""What `--loss auto` chooses from, and what it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.choices.catalogue import Value
+from pipeline.choices.recipes import AGREEMENT, ROOT
+from pipeline.choices.settings import Settings
+from pipeline.training.protocol import Name
+
+PLAIN = "centre"
+_SHRINKAGES = (0.2, 0.4, 0.1)
+_STRENGTHS = (3.0, 1.0, 10.0, 0.3)
+
+
+class Candidate(NamedTuple):
+    """One way to make a head.
+
+    Attributes:
+        loss: a closed form, or "none".
+        transform: of the features.
+        selection: that weighs the rows.
+        options: of the closed form.
+    """
+
+    loss: str
+    transform: str = ROOT
+    selection: str = AGREEMENT
+    options: tuple[tuple[str, Value], ...] = ()
+
+    def settings(self, asked: Settings) -> Settings:
+        """Put the candidate in the place of what was asked for."""
+        options = {f"loss.{name}": value for name, value in self.options}
+        chosen = asked.replaced(
+            loss=self.loss, transform=self.transform, selection=self.selection, options=options
+        )
+        return chosen.check()
+
+    @property
+    def name(self) -> str:
+        """Write it in one line."""
+        if self.loss == "none":
+            return "no training"
+        options = [f"{name} {value:g}" for name, value in self.options if name != "shrinkage"]
+        shrinkage = [f"shrinkage {value:g}" for name, value in self.options if name == "shrinkage"]
+        rows = [] if self.selection == AGREEMENT else [f"select {self.selection}"]
+        transform = [] if self.transform == ROOT else [f"transform {self.transform}"]
+        return ", ".join([self.loss, *options, *shrinkage, *rows, *transform])
+
+
+UNTRAINED = Candidate("none", PLAIN, "none")
+
+
+def _form(loss: str, shrinkage: float, **options: float) -> Candidate:
+    return Candidate(loss, options=(("shrinkage", shrinkage), *options.items()))
+
+
+# The best of each protocol over the Grocery photos and one set of flowers, 0 to 50 % wrong labels,
+# three backbones: see benchmarks/README.md.
+REFERENCES: dict[Name, Candidate] = {
+    "query-gallery": _form("reliability", 0.2, strength=3.0),
+    "class-disjoint": _form("metric", 0.4, strength=0.1),
+}
+
+
+def candidates(protocol: Name) -> list[Candidate]:
+    """List what to try, the reference of the protocol first, each once.
+
+    Those that share their statistics stand together; the reference's shrinkage comes first.
+    """
+    reference = REFERENCES[protocol]
+    usual = float(str(dict(reference.options)["shrinkage"]))
+    others = [each for each in _SHRINKAGES if each != usual]
+    shapes = list(_shapes(usual))
+    more = [shape for shrinkage in others for shape in _shapes(shrinkage)]
+    of_all_rows = [each._replace(selection="none") for each in shapes]
+    of_plain = [each._replace(transform=PLAIN) for each in shapes]
+    return list(dict.fromkeys([reference, *shapes, UNTRAINED, *of_all_rows, *more, *of_plain]))
+
+
+def _shapes(shrinkage: float) -> Iterator[Candidate]:
+    yield _form("whiten", shrinkage)
+    yield _form("within-class-whiten", shrinkage)
+    for strength in (0.1, 0.3):
+        yield _form("metric", shrinkage, strength=strength)
+    for strength in _STRENGTHS:
+        yield _form("reliability", shrinkage, strength=strength)
+    yield _form("discriminant", shrinkage, damping=0.1)

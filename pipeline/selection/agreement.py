@@ -1,0 +1,187 @@
+"""Agreement: how far a row's neighbours carry its label, next to what is usual in its class; ours.
+
+    a_i = n_i / k_i,   m_c = sum_{y_i = c} a_i^2 / sum_{y_i = c} a_i,   w_i = min(1, a_i / m_c)^2
+
+n_i = how many of row i's k_i nearest other rows carry its label, k_i = min(neighbours, size of the
+class - 1); c = y_i. m_c is the agreement that is usual in a class: as every row counts by its own
+agreement, rows that nobody agrees with do not lower it. Weights are soft, no noise rate and no
+threshold is asked for, and nothing is compared with other classes: a wrong label is found as well
+where the right class has no label of its own (open-set noise).
+
+Neighbours are sought by cosine, twice: first in whitened features, then in features whitened by the
+covariance of agreeing pairs,
+
+    W = sum_{i, j near i, y_j = y_i} (x_i - x_j)(x_i - x_j)' / sum 1,
+
+a within-class covariance that wrong labels hardly enter, for two rows have to be alike and labelled
+alike. A row without another one in its class, exact copies apart, is kept (w = 1).
+
+A row that lies among trusted rows of another class is offered to that class with weight r_i:
+
+    v_ic = sum of w_j over the 10 nearest with y_j = c, next to min(10, sum of w in c)
+    r_i = (1 - w_i) min(1, v_ic / u_c)^(2 power),   c = the other class of largest ratio
+
+with u_c = what v_ic usually is for trusted rows of their own class, as m_c above. Closed forms
+count the row for both classes; losses, which know one label for a row, use w alone.
+
+Source: the project's own; counting neighbours' labels is old (Wilson, IEEE SMC 1972), the pairs are
+those of local discriminant analysis (Sugiyama, JMLR 2007) with a label in place of a scale.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.measures import neighbourhood, whitening
+from pipeline.measures.copies import first_copies
+from pipeline.program.batch import Batch
+from pipeline.selection._state import State, weigh
+
+_RIDGES = (1.0, 0.43)  # of the first space and of the second, in units of the mean variance
+_NEAREST = 10  # neighbours that say where else a row may belong
+_LEAST = 1e-3
+_TILE = 2**16
+
+
+def start(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    generator: torch.Generator,
+    *,
+    neighbours: Annotated[int, "at least 1"] = 50,
+    power: Annotated[float, "above 0"] = 2.0,
+) -> State:
+    """Weighs all rows by their neighbours' labels. The noise rate stays unknown.
+
+    Args:
+        features: (N, F).
+        labels: (N,) int64, as given.
+        num_classes: C.
+        generator: not used.
+        neighbours: k, at least 1; where there are fewer different rows, all of them.
+        power: what a_i / m_c is raised to, above 0.
+    """
+    # Apple's devices have neither float64 nor eigenvectors.
+    there = features.cpu() if features.device.type == "mps" else features
+    state = _judge(there, labels.to(there.device), num_classes, neighbours, power)
+    weights = state.weights.to(features.device)
+    extras = {name: each.to(features.device) for name, each in state.extras.items()}
+    return State(weights, weights, torch.full_like(weights[0], torch.nan), extras)
+
+
+def _judge(
+    features: Tensor, labels: Tensor, num_classes: int, neighbours: int, power: float
+) -> State:
+    first = first_copies(features)
+    size = _different_rows(labels, first, num_classes)[labels]  # (N,)
+    if not bool((first != first[0]).any()):
+        ones = torch.ones(len(labels), device=features.device)
+        nobody = {"other": labels, "other_weights": 0 * ones}
+        return State(ones, ones, torch.full_like(ones[0], torch.nan), nobody)
+    values = whitening.centred(features)
+    space = whitening.levelled(values, values.T @ values / len(values), ridge=_RIDGES[0])
+    near = neighbourhood.find(space, first, neighbours).rows  # (N, k)
+    space = whitening.levelled(values, pair_covariance(values, near, labels), ridge=_RIDGES[1])
+    near = neighbourhood.find(space, first, neighbours).rows
+    share = agreement(near, labels, size)
+    relative = share / usual(share, torch.ones_like(share), labels, num_classes)[labels]
+    weights = torch.where(size > 1, relative.clamp(max=1) ** power, 1.0)
+    other, ratio = elsewhere(near[:, :_NEAREST], labels, weights, num_classes)
+    offered = (1 - weights) * ratio.clamp(max=1) ** (2 * power)
+    extras = {"other": other, "other_weights": offered}
+    return State(weights, weights, torch.full_like(weights[0], torch.nan), extras)
+
+
+def select(state: State, batch: Batch) -> tuple[Batch, State]:
+    """Weighs the batch's rows as all rows were weighed at the start."""
+    return weigh(state, batch), state
+
+
+def pair_covariance(values: Tensor, near: Tensor, labels: Tensor) -> Tensor:
+    """Computes W from the pairs that are near and labelled alike, half of it per row: (F, F).
+
+    Args:
+        values: (N, F) float32.
+        near: (N, k) int64, rows near each row.
+        labels: (N,) int64.
+    """
+    same = (labels[near] == labels[:, None]).to(values.dtype)  # (N, k)
+    degree = same.sum(dim=1).index_add_(0, near.flatten(), same.flatten())  # (N,)
+    of_partners = functional.embedding_bag(near, values, per_sample_weights=same, mode="sum")
+    across = values.T @ of_partners
+    around = (values * degree[:, None]).T @ values - across - across.T
+    return around / (2 * same.sum()).clamp_min(1)
+
+
+def agreement(near: Tensor, labels: Tensor, size: Tensor) -> Tensor:
+    """Computes a: (N,) in [0, 1].
+
+    Args:
+        near: (N, k) int64, the nearest other rows, nearest first.
+        labels: (N,) int64.
+        size: (N,) how many different rows carry each row's label.
+    """
+    place = torch.arange(near.shape[1], device=near.device)
+    count = (size - 1).clamp(1, near.shape[1])  # (N,)
+    same = (labels[near] == labels[:, None]) & (place < count[:, None])
+    return same.sum(dim=1) / count
+
+
+def usual(share: Tensor, weights: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Computes m, each row counting by its own share and a weight: (C,), above 0.
+
+    Args:
+        share: (N,) at least 0.
+        weights: (N,) at least 0.
+        labels: (N,) int64.
+        num_classes: C.
+    """
+    zeros = share.new_zeros(num_classes)
+    squares = zeros.index_add(0, labels, weights * share.square())
+    sums = zeros.index_add(0, labels, weights * share)
+    return (squares / sums.clamp_min(_LEAST)).clamp_min(_LEAST)
+
+
+def elsewhere(
+    near: Tensor, labels: Tensor, weights: Tensor, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Finds the other class whose trusted rows lie nearest.
+
+    Args:
+        near: (N, k) int64, nearest other rows.
+        labels: (N,) int64.
+        weights: (N,) in [0, 1], how much each row is trusted.
+        num_classes: C.
+
+    Returns:
+        (N,) int64, that class, the given one where there is no other; (N,) v / u, 0 there.
+    """
+    mass = weights.new_zeros(num_classes).index_add(0, labels, weights)
+    room = mass.clamp(1, near.shape[1])  # (C,)
+    names, votes = labels[near], weights[near]  # (N, k)
+    is_own = names == labels[:, None]
+    own = (votes * is_own).sum(dim=1) / room[labels]
+    typical = usual(own.clamp(max=1), weights, labels, num_classes)
+    parts = torch.split(torch.arange(len(labels), device=labels.device), _TILE)
+    together = torch.cat([_same_name(names[part], votes[part]) for part in parts])  # (N, k)
+    ratio = (together / room[names]).clamp(max=1) / typical[names]
+    best = ratio.masked_fill(is_own, -1).max(dim=1)
+    exists = best.values > 0
+    found = names.gather(1, best.indices[:, None])[:, 0]
+    return torch.where(exists, found, labels), best.values.clamp_min(0)
+
+
+def _same_name(names: Tensor, votes: Tensor) -> Tensor:
+    """Adds up, for each neighbour (T, k), the votes of all neighbours with its label."""
+    return ((names[:, :, None] == names[:, None, :]) * votes[:, None, :]).sum(dim=2)
+
+
+def _different_rows(labels: Tensor, first: Tensor, num_classes: int) -> Tensor:
+    """Counts the different rows of each class, (C,) int64."""
+    pairs: Tensor = torch.unique(torch.stack([labels, first]), dim=1)
+    return pairs[0].bincount(minlength=num_classes)
