@@ -21,7 +21,7 @@ from pipeline.program.method import Method
 from pipeline.program.schedule import Schedule
 from pipeline.program.seeds import Seeds
 
-METHODS = [name for name in dict.fromkeys([*TRAINED, *catalogue.entries("losses")])]
+METHODS = list(dict.fromkeys([*TRAINED, *catalogue.entries("losses")]))
 ROWS, FEATURES, CLASSES, SEEDS = 120, 10, 6, [0, 1, 7]
 SCHEDULE = Schedule(epochs=2, dim=8, lr=3e-3, proxy_lr=1e-2, weight_decay=1e-4)
 
