@@ -17,8 +17,8 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.store import FeatureStore
+from pipeline.auto.choose import Choice, choice_facts
 from pipeline.choices.settings import Settings
-from pipeline.choosing.choose import Choice, choice_facts
 from pipeline.extraction.embed import pick_device
 from pipeline.labels.corrected import correction_facts
 from pipeline.labels.training import TrainingLabels

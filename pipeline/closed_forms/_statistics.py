@@ -47,6 +47,10 @@ class Statistics:
     span: Tensor | None = None
     solved: dict[float, Any] = field(default_factory=dict, compare=False)
 
+    def in_features(self, weight: Tensor) -> Tensor:
+        """Bring a weight (F, D) of these coordinates to the features that they stand for."""
+        return weight if self.span is None else self.span.to(weight) @ weight
+
 
 def gather(features: Rows, members: Sequence[Member], num_classes: int) -> Statistics:
     """Measure all rows in one pass.

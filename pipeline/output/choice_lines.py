@@ -16,7 +16,7 @@ def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
     """Say what was chosen and why, then list the best of what was tried.
 
     Args:
-        choice: of a run's record, see `pipeline.choosing.choose.choice_facts`.
+        choice: of a run's record, see `pipeline.auto.choose.choice_facts`.
     """
     tried = [each for each in choice["tried"] if each["evidence"] is not None]
     count, waiting = len(tried), len(choice["tried"])

@@ -69,7 +69,5 @@ def head_of(statistics: Statistics, settings: Settings, device: torch.device) ->
     # Cosines do not see the scale; rows of about unit norm are what other programs expect.
     spread = (weight * (statistics.total @ weight)).sum()
     weight = torch.where(spread > 0, weight * spread.rsqrt(), weight)  # 0 where all rows are equal
-    if statistics.span is not None:
-        weight = statistics.span.to(weight) @ weight
-    weight = weight.to(device).contiguous()
+    weight = statistics.in_features(weight).to(device).contiguous()
     return {"weight": weight, "bias": weight.new_zeros(weight.shape[1])}

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from cache.errors import InputError
+from pipeline.auto.choose import Choice, choose
 from pipeline.choices import catalogue
 from pipeline.choices.assembly import method_of, schedule_of
 from pipeline.choices.recipes import AUTO
 from pipeline.choices.settings import Settings
-from pipeline.choosing.choose import Choice, choose
 from pipeline.labels.corrected import corrected
 from pipeline.labels.training import Source, TrainingLabels, training_labels
 from pipeline.program.fit import Fit, Runs, fit

@@ -84,7 +84,8 @@ def _computed(form: Form, features: Rows, learner: Learner) -> Tensor:
     weight = form(statistics, task.schedule.dim)
     spread = (weight * (statistics.total @ weight)).sum()
     scale = (2 * statistics.total.trace() / spread).sqrt()
-    return torch.where(spread > 0, weight * scale, weight).to(features.device)
+    weight = torch.where(spread > 0, weight * scale, weight)
+    return statistics.in_features(weight).to(features.device)
 
 
 def _filled(weight: Tensor, drawn: Tensor, noise: float) -> Tensor:

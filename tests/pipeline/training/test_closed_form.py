@@ -13,10 +13,10 @@ import torch
 from cache import FeatureStore
 from cache.errors import InputError
 from cache.feature_rows import FeatureRows
+from pipeline.auto import candidates
+from pipeline.auto.choose import Choice
 from pipeline.choices import catalogue
 from pipeline.choices.settings import Settings
-from pipeline.choosing import candidates
-from pipeline.choosing.choose import Choice
 from pipeline.evaluate import UNTRAINED, evaluate_run
 from pipeline.runs.record import Run
 from pipeline.selection._state import keep_everything

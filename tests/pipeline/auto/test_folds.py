@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.choosing.folds import FOLDS, MOST_ROWS, Fold, folds
+from pipeline.auto.folds import FOLDS, MOST_ROWS, Fold, folds
 from pipeline.training.protocol import NAMES, Name
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates
+from pipeline.auto.folds import Fold, folds
+from pipeline.auto.scores import Queries, Scores, is_better
 from pipeline.choices.recipes import AGREEMENT
 from pipeline.choices.settings import Settings
-from pipeline.choosing.candidates import REFERENCES, UNTRAINED, Candidate, candidates
-from pipeline.choosing.folds import Fold, folds
-from pipeline.choosing.scores import Queries, Scores, is_better
 from pipeline.measures.metrics import per_query
 from pipeline.program import heads
 from pipeline.program.learner import generator

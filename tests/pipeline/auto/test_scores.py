@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.choosing.scores import Queries, Scores, is_better
+from pipeline.auto.scores import Queries, Scores, is_better
 
 
 def drawn(seed: int = 0, count: int = 60, num_classes: int = 8) -> tuple[Queries, Tensor, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.auto.candidates import REFERENCES, UNTRAINED, candidates
+from pipeline.auto.choose import Choice, choice_facts, choose
 from pipeline.choices.settings import Settings
-from pipeline.choosing.candidates import REFERENCES, UNTRAINED, candidates
-from pipeline.choosing.choose import Choice, choice_facts, choose
 from pipeline.training.protocol import NAMES, Name
 
 AMPLE = Settings(budget=600.0, dim=12)
@@ -48,7 +48,7 @@ def chosen(rows: Tensor, labels: Tensor, protocol: Name, settings: Settings = AM
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only every eighth candidate, for speed; the reference first."""
-    monkeypatch.setattr("pipeline.choosing.choose.candidates", lambda name: candidates(name)[::8])
+    monkeypatch.setattr("pipeline.auto.choose.candidates", lambda name: candidates(name)[::8])
 
 
 @pytest.mark.parametrize("protocol", NAMES)
