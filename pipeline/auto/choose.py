@@ -20,7 +20,7 @@ from pipeline.measures.metrics import per_query
 from pipeline.program import heads
 from pipeline.program.learner import generator
 from pipeline.program.rows import mapped, tiles
-from pipeline.selection._state import State
+from pipeline.selection._state import DOUBTFUL, State
 from pipeline.training.closed_form import head_of, statistics_of, weigh
 from pipeline.training.protocol import Name
 from pipeline.transforms.fitting import fit
@@ -132,6 +132,7 @@ def choose(
         if spent + (spent / len(found) * len(group) if found else 0) > settings.budget:
             break
         if queries is None:
+            divided = _trusted(trials, divided)
             queries = _queries(trials, divided, protocol)
         if not bool(queries.weights.any()):
             break
@@ -160,6 +161,21 @@ def state_of(trials: Trials, selection: str) -> State:
         rows = mapped(transform, trials.raw)
         trials.states[selection] = weigh(rows, trials.labels, trials.num_classes, own)
     return trials.states[selection]
+
+
+def _trusted(trials: Trials, divided: list[Fold]) -> list[Fold]:
+    """Take doubtful rows out of the galleries that heads are computed from.
+
+    A head that follows wrong labels moves these very rows to the classes that they are labelled
+    with, and would be praised for it.
+    """
+    is_trusted = state_of(trials, AGREEMENT).weights.cpu() >= DOUBTFUL
+    return [
+        fold
+        if fold.gallery is None
+        else fold._replace(gallery=fold.gallery[is_trusted[fold.gallery]])
+        for fold in divided
+    ]
 
 
 def _queries(trials: Trials, divided: list[Fold], protocol: Name) -> Queries:
