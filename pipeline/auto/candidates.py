@@ -81,10 +81,15 @@ def candidates(protocol: Name) -> list[Candidate]:
 
 
 def _shapes(shrinkage: float) -> Iterator[Candidate]:
+    """List forms of one shrinkage.
+
+    `discriminant` is not among them: it folds the space onto the classes that labels name, and
+    where classes have lost their name no held-out row can tell (small-cluster noise on Grocery: it
+    was chosen in one of five seeds, with Recall@1 60.6 where the reference has 71.0).
+    """
     yield _form("whiten", shrinkage)
     yield _form("within-class-whiten", shrinkage)
     for strength in (0.1, 0.3):
         yield _form("metric", shrinkage, strength=strength)
     for strength in _STRENGTHS:
         yield _form("reliability", shrinkage, strength=strength)
-    yield _form("discriminant", shrinkage, damping=0.1)
