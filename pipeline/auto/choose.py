@@ -133,7 +133,7 @@ def choose(
             break
         if queries is None:
             divided = _trusted(trials, divided)
-            queries = _queries(trials, divided, protocol)
+            queries = _queries(trials, divided)
         if not bool(queries.weights.any()):
             break
         found |= dict(_try(trials, group, divided))
@@ -167,18 +167,17 @@ def _trusted(trials: Trials, divided: list[Fold]) -> list[Fold]:
     """Take doubtful rows out of the galleries that heads are computed from.
 
     A head that follows wrong labels moves these very rows to the classes that they are labelled
-    with, and would be praised for it.
+    with, and would be praised for it. Where no row is trusted, all stay.
     """
     is_trusted = state_of(trials, AGREEMENT).weights.cpu() >= DOUBTFUL
-    return [
-        fold
-        if fold.gallery is None
-        else fold._replace(gallery=fold.gallery[is_trusted[fold.gallery]])
-        for fold in divided
-    ]
+    found = []
+    for fold in divided:
+        left = None if fold.gallery is None else fold.gallery[is_trusted[fold.gallery]]
+        found.append(fold if left is None or not len(left) else fold._replace(gallery=left))
+    return found
 
 
-def _queries(trials: Trials, divided: list[Fold], protocol: Name) -> Queries:
+def _queries(trials: Trials, divided: list[Fold]) -> Queries:
     """Collect trust and labels of the queries of all folds; those without a match count 0."""
     trust = state_of(trials, AGREEMENT).weights.cpu().double()
     labels = trials.labels.cpu()

@@ -35,3 +35,9 @@ def test_queries_that_search_among_each_other_all_stay() -> None:
     labels = torch.arange(24) % 4
     divided = folds("class-disjoint", labels, generator(0, "folds"))
     assert choosing._trusted(trials(labels, torch.zeros(24)), divided) == divided
+
+
+def test_where_no_row_is_trusted_all_of_them_stay() -> None:
+    labels = torch.arange(24) % 4
+    divided = folds("query-gallery", labels, generator(0, "folds"))
+    assert choosing._trusted(trials(labels, torch.zeros(24)), divided) == divided
