@@ -7,7 +7,7 @@ differences to `auto` are paired. Recall@1 on test rows with true labels, in per
 
 Each trained method has the setting that suits it best as far as a user can know: on seed 0 of each
 noise, a fifth of the training rows is held out with its noisy labels ("classes" where the test
-classes are new, else "rows"), and MAP@R there chooses one of two learning rates, proxies' rates
+classes are new, else "rows"), and MAP@R there chooses one of three learning rates, proxies' rates
 scaled alike, and the epoch to stop after. All training rows then train so for every seed. Epochs
 are as many as give equally many steps to methods with small and with large batches. Closed forms
 and `auto` have what their defaults are.
@@ -55,7 +55,7 @@ TRAINED = (
 WEIGHTED = tuple(f"{name}+agreement" for name in CLOSED_FORMS)
 METHODS = (UNTRAINED, *CLOSED_FORMS, *WEIGHTED, *TRAINED, ITSELF)
 NOISES = ("0", "symmetric:0.2", "symmetric:0.5", "small-cluster:0.5")
-RATES = (3e-4, 3e-3)  # of the head
+RATES = (3e-4, 3e-3, 1e-2)  # of the head
 PATIENCE = 1 / 3  # of the epochs, without a better one: then validation ends
 FACTS = "store", "protocol", "steps", "rates", "patience"  # equal in parts that belong together
 
