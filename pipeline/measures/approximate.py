@@ -38,11 +38,7 @@ class Recall(NamedTuple):
 
 
 class ApproximateSearch:
-    """An inverted file of float16 rows: memory 2 N F bytes beside the values.
-
-    A row is searched in the 16 cells of 4 sqrt(N) that are nearest to it, so N rows cost
-    4 N sqrt(N) F multiply-adds.
-    """
+    """An inverted file of float16 rows, see `inverted_file`."""
 
     def __init__(
         self,
@@ -60,23 +56,7 @@ class ApproximateSearch:
         """
         self._values = values
         self._generator = np.random.default_rng(seed)
-        num_rows, num_features = values.shape
-        # More cells than one for each 40 rows cannot be trained.
-        num_cells = max(1, min(int(4 * num_rows**0.5), num_rows // _TRAINED_ON))
-        self._cells = faiss.IndexFlatIP(num_features)
-        self._index = faiss.IndexIVFScalarQuantizer(
-            self._cells,
-            num_features,
-            num_cells,
-            faiss.ScalarQuantizer.QT_fp16,
-            faiss.METRIC_INNER_PRODUCT,
-        )
-        self._index.cp.niter = _ROUNDS
-        self._index.nprobe = min(_PROBED, num_cells)
-        self._index.train(unit_rows(values[self._sample(_TRAINED_ON * num_cells)]).numpy())
-        for start in range(0, num_rows, _BLOCK):
-            self._index.add(unit_rows(values[start : start + _BLOCK]).numpy())
-            progress(min(start + _BLOCK, num_rows), num_rows)
+        self._index = inverted_file(values, self._generator, progress=progress)
 
     def pairs(
         self,
@@ -138,6 +118,46 @@ class ApproximateSearch:
 
     def _sample(self, count: int) -> NDArray[np.int64]:
         """Choose rows, ascending, each once."""
-        num_rows = len(self._values)
-        chosen = self._generator.choice(num_rows, min(count, num_rows), replace=False)
-        return np.sort(chosen)
+        return _sample(self._generator, len(self._values), count)
+
+
+def inverted_file(
+    values: Features,
+    generator: np.random.Generator,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> faiss.IndexIVFScalarQuantizer:
+    """Divide rows, as float16 of unit norm, among cells: memory 2 N F bytes beside the values.
+
+    A row is searched in the 16 cells of 4 sqrt(N) that are nearest to it, so N rows cost
+    4 N sqrt(N) F multiply-adds.
+
+    Args:
+        values: (N, F) floats.
+        generator: draws the rows that the cells are made with.
+        progress: is called with the rows entered and N.
+    """
+    num_rows, num_features = values.shape
+    # More cells than one for each 40 rows cannot be trained.
+    num_cells = max(1, min(int(4 * num_rows**0.5), num_rows // _TRAINED_ON))
+    cells = faiss.IndexFlatIP(num_features)
+    index = faiss.IndexIVFScalarQuantizer(
+        cells,
+        num_features,
+        num_cells,
+        faiss.ScalarQuantizer.QT_fp16,
+        faiss.METRIC_INNER_PRODUCT,
+    )
+    index.cp.niter = _ROUNDS
+    index.nprobe = min(_PROBED, num_cells)
+    drawn = _sample(generator, num_rows, _TRAINED_ON * num_cells)
+    index.train(unit_rows(values[drawn]).numpy())
+    for start in range(0, num_rows, _BLOCK):
+        index.add(unit_rows(values[start : start + _BLOCK]).numpy())
+        progress(min(start + _BLOCK, num_rows), num_rows)
+    return index
+
+
+def _sample(generator: np.random.Generator, num_rows: int, count: int) -> NDArray[np.int64]:
+    """Choose rows, ascending, each once."""
+    return np.sort(generator.choice(num_rows, min(count, num_rows), replace=False))

@@ -24,6 +24,9 @@ A row that lies among trusted rows of another class is offered to that class wit
 with u_c = what v_ic usually is for trusted rows of their own class, as m_c above. Closed forms
 count the row for both classes; losses, which know one label for a row, use w alone.
 
+What each of these parts is worth is measured in benchmarks/method_parts.py; `looks`, `relative` and
+`offers` leave them out.
+
 Source: the project's own; counting neighbours' labels is old (Wilson, IEEE SMC 1972), the pairs are
 those of local discriminant analysis (Sugiyama, JMLR 2007) with a label in place of a scale.
 """
@@ -55,6 +58,9 @@ def start(
     *,
     neighbours: Annotated[int, "at least 1"] = 50,
     power: Annotated[float, "above 0"] = 2.0,
+    looks: Annotated[int, "at least 0, at most 2"] = 2,
+    relative: bool = True,
+    offers: bool = True,
 ) -> State:
     """Weighs all rows by their neighbours' labels. The noise rate stays unknown.
 
@@ -65,36 +71,41 @@ def start(
         generator: not used.
         neighbours: k, at least 1; where there are fewer different rows, all of them.
         power: what a_i / m_c is raised to, above 0.
+        looks: 2 = both spaces; 1 = whitened features only; 0 = features as they are, but centred.
+        relative: whether agreement is taken next to what is usual in the class; else m_c = 1.
+        offers: whether doubtful rows are offered to another class.
     """
     # Apple's devices have neither float64 nor eigenvectors.
     there = features.cpu() if features.device.type == "mps" else features
-    state = _judge(there, labels.to(there.device), num_classes, neighbours, power)
-    weights = state.weights.to(features.device)
-    extras = {name: each.to(features.device) for name, each in state.extras.items()}
-    return State(weights, weights, torch.full_like(weights[0], torch.nan), extras)
-
-
-def _judge(
-    features: Tensor, labels: Tensor, num_classes: int, neighbours: int, power: float
-) -> State:
-    first = first_copies(features)
-    size = _different_rows(labels, first, num_classes)[labels]  # (N,)
-    if not bool((first != first[0]).any()):
-        ones = torch.ones(len(labels), device=features.device)
-        nobody = {"other": labels, "other_weights": 0 * ones}
-        return State(ones, ones, torch.full_like(ones[0], torch.nan), nobody)
-    values = whitening.centred(features)
-    space = whitening.levelled(values, values.T @ values / len(values), ridge=_RIDGES[0])
-    near = neighbourhood.find(space, first, neighbours).rows  # (N, k)
-    space = whitening.levelled(values, pair_covariance(values, near, labels), ridge=_RIDGES[1])
-    near = neighbourhood.find(space, first, neighbours).rows
-    share = agreement(near, labels, size)
-    relative = share / usual(share, torch.ones_like(share), labels, num_classes)[labels]
-    weights = torch.where(size > 1, relative.clamp(max=1) ** power, 1.0)
-    other, ratio = elsewhere(near[:, :_NEAREST], labels, weights, num_classes)
-    offered = (1 - weights) * ratio.clamp(max=1) ** (2 * power)
+    named, first = labels.to(there.device), first_copies(there)
+    weights = torch.ones(len(labels), device=there.device)
+    other, offered = named, 0 * weights
+    if bool((first != first[0]).any()):
+        near = _neighbours(there, named, first, neighbours, looks)
+        size = _different_rows(named, first, num_classes)[named]  # (N,)
+        share = agreement(near, named, size)
+        if relative:
+            share = share / usual(share, torch.ones_like(share), named, num_classes)[named]
+        weights = torch.where(size > 1, share.clamp(max=1) ** power, 1.0)
+        if offers:
+            other, ratio = elsewhere(near[:, :_NEAREST], named, weights, num_classes)
+            offered = (1 - weights) * ratio.clamp(max=1) ** (2 * power)
+    weights, other, offered = (each.to(features.device) for each in (weights, other, offered))
     extras = {"other": other, "other_weights": offered}
     return State(weights, weights, torch.full_like(weights[0], torch.nan), extras)
+
+
+def _neighbours(features: Tensor, labels: Tensor, first: Tensor, count: int, looks: int) -> Tensor:
+    """Find the nearest different rows of each row, (N, k) int64, nearest first."""
+    values = whitening.centred(features)
+    if looks == 0:
+        return neighbourhood.find(functional.normalize(values, dim=1), first, count).rows
+    space = whitening.levelled(values, values.T @ values / len(values), ridge=_RIDGES[0])
+    near = neighbourhood.find(space, first, count).rows
+    if looks == 1:
+        return near
+    space = whitening.levelled(values, pair_covariance(values, near, labels), ridge=_RIDGES[1])
+    return neighbourhood.find(space, first, count).rows
 
 
 def select(state: State, batch: Batch) -> tuple[Batch, State]:

@@ -61,8 +61,10 @@ def usual(share: list[float], weights: list[float], labels: Labels) -> dict[int,
     return found
 
 
-def weights_of(share: list[float], labels: Labels, first: list[int], power: float) -> list[float]:
-    typical = usual(share, [1.0] * len(share), labels)
+def weights_of(
+    share: list[float], labels: Labels, first: list[int], power: float, *, relative: bool
+) -> list[float]:
+    typical = usual(share, [1.0] * len(share), labels) if relative else dict.fromkeys(labels, 1.0)
     found = []
     for a, label in zip(share, labels, strict=True):
         different = {f for f, other in zip(first, labels, strict=True) if other == label}
@@ -94,16 +96,29 @@ def elsewhere(
 
 
 def start(
-    rows: Matrix, labels: Labels, *, neighbours_: int, power: float
+    rows: Matrix,
+    labels: Labels,
+    *,
+    neighbours_: int,
+    power: float,
+    looks: int = 2,
+    relative: bool = True,
+    offers: bool = True,
 ) -> tuple[list[float], list[int], list[float]]:
     """Weights, other classes and their weights."""
     first = first_copies(rows)
     values = rows - sum(rows) / len(rows)
-    space = levelled(values, values.T @ values / len(values), 1.0)
+    space = np.array([row / np.linalg.norm(row) for row in values])
+    if looks > 0:
+        space = levelled(values, values.T @ values / len(values), 1.0)
     near = neighbours(space, first, neighbours_)
-    space = levelled(values, pair_covariance(values, near, labels), 0.43)
-    near = neighbours(space, first, neighbours_)
-    weights = weights_of(agreement(near, labels, first), labels, first, power)
+    if looks > 1:
+        space = levelled(values, pair_covariance(values, near, labels), 0.43)
+        near = neighbours(space, first, neighbours_)
+    share = agreement(near, labels, first)
+    weights = weights_of(share, labels, first, power, relative=relative)
+    if not offers:
+        return weights, labels, [0.0] * len(labels)
     names, ratios = elsewhere([each[:10] for each in near], labels, weights)
     pairs = zip(weights, ratios, strict=True)
     return weights, names, [(1 - w) * min(1, r) ** (2 * power) for w, r in pairs]

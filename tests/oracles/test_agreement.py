@@ -62,6 +62,21 @@ def test_it_is_the_formula(seed: int, neighbours: int, power: float) -> None:
     assert state.noise_rate.isnan()
 
 
+@pytest.mark.parametrize(
+    "left_out", [{"looks": 0}, {"looks": 1}, {"relative": False}, {"offers": False}]
+)
+def test_without_one_of_its_parts_it_is_the_formula_too(left_out: dict[str, int]) -> None:
+    rows, labels = noisy(5)
+    state = start(rows, labels, neighbours=6, **left_out)
+    plain, names = rows.double().numpy(), labels.tolist()
+    weights, _, offered = oracle.start(plain, names, neighbours_=6, power=2.0, **left_out)
+    assert state.weights.tolist() == pytest.approx(weights, abs=1e-5)
+    assert state.extras["other_weights"].tolist() == pytest.approx(offered, abs=1e-5)
+    assert (
+        weights != oracle.start(plain, names, neighbours_=6, power=2.0)[0] or "offers" in left_out
+    )
+
+
 def test_pairs_and_shares_are_those_of_loops() -> None:
     rows, labels = noisy(7)
     source = torch.Generator().manual_seed(7)
