@@ -66,7 +66,7 @@ REFERENCES: dict[Name, Candidate] = {
 
 
 def candidates(protocol: Name) -> list[Candidate]:
-    """List what to try, the reference of the protocol first, each once.
+    """List what to try, each once: the reference of the protocol, no training, all others.
 
     Those that share their statistics stand together; the reference's shrinkage comes first.
     """
@@ -77,7 +77,7 @@ def candidates(protocol: Name) -> list[Candidate]:
     more = [shape for shrinkage in others for shape in _shapes(shrinkage)]
     of_all_rows = [each._replace(selection="none") for each in shapes]
     of_plain = [each._replace(transform=PLAIN) for each in shapes]
-    return list(dict.fromkeys([reference, *shapes, UNTRAINED, *of_all_rows, *more, *of_plain]))
+    return list(dict.fromkeys([reference, UNTRAINED, *shapes, *of_all_rows, *more, *of_plain]))
 
 
 def _shapes(shrinkage: float) -> Iterator[Candidate]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates
 from pipeline.auto.folds import Fold, folds
-from pipeline.auto.scores import Queries, Scores, is_better
+from pipeline.auto.scores import Queries, Scores, beats_no_training, is_better
 from pipeline.choices.recipes import AGREEMENT
 from pipeline.choices.settings import Settings
 from pipeline.measures.metrics import per_query
@@ -108,15 +108,18 @@ def choose(
     """Try candidates on held-out rows until the time is over, and choose one.
 
     The reference of the protocol is kept unless another candidate is clearly better, see
-    `scores.is_better`; of several such the one of largest sum of both measures is taken. Labels
-    are as given, wrong ones included; queries count as far as `agreement` trusts theirs.
+    `scores.is_better`; of several such the one of largest sum of both measures is taken. Nothing is
+    trained unless that is better than the raw features, see `scores.beats_no_training`, or where
+    no row can say. Labels are as given, wrong ones included; queries count as far as `agreement`
+    trusts theirs.
 
     Args:
         raw: (N, F) features of the training rows, of any float type.
         labels: (N,) int64 in 0..C-1, as given.
         num_classes: C.
         protocol: what the held-out rows are to resemble.
-        settings: with `seed`, `dim` and `budget`, in seconds; 0 takes the reference untried.
+        settings: with `seed`, `dim` and `budget`, in seconds; 0 takes the reference untried, and
+            with any other the reference and the raw features are always tried.
         progress: is told the finished and the total trials.
     """
     begun = time.perf_counter()
@@ -125,21 +128,21 @@ def choose(
     trials = Trials(raw, labels, num_classes, settings, {})
     found: dict[Candidate, Scores] = {}
     queries: Queries | None = None
-    groups = [list(group) for _, group in groupby(waiting, key=_shared)] if divided else []
+    if divided and settings.budget > 0:
+        divided = _trusted(trials, divided)
+        queries = _queries(trials, divided)
+    can_tell = queries is not None and bool(queries.weights.any())
+    groups = [list(group) for _, group in groupby(waiting, key=_shared)] if can_tell else []
     for group in groups:
         spent = time.perf_counter() - begun
-        # The time of a group is that of the one before: no budget is passed by much.
-        if spent + (spent / len(found) * len(group) if found else 0) > settings.budget:
-            break
-        if queries is None:
-            divided = _trusted(trials, divided)
-            queries = _queries(trials, divided)
-        if not bool(queries.weights.any()):
+        # The time of a group is that of those before: no budget is passed by much.
+        is_over = bool(found) and spent + spent / len(found) * len(group) > settings.budget
+        if is_over and {reference, UNTRAINED} <= found.keys():
             break
         found |= dict(_try(trials, group, divided))
         progress(len(found), len(waiting))
     progress(len(waiting), len(waiting))
-    best = reference if queries is None else _best(queries, found, reference)
+    best = reference if settings.budget == 0 else _best(queries, found, reference)
     tried = tuple(_report(each, queries, found, reference) for each in waiting)
     state = state_of(trials, best.selection)
     return Choice(best, reference, tried, time.perf_counter() - begun, state)
@@ -245,11 +248,15 @@ def _search(trials: Trials, fold: Fold, space: Callable[[Tensor], Tensor]) -> Sc
     return Scores(right, precision)
 
 
-def _best(queries: Queries, found: dict[Candidate, Scores], reference: Candidate) -> Candidate:
-    better = [
-        each for each, scores in found.items() if is_better(queries, scores, found[reference])
-    ]
-    return max(better, key=lambda each: sum(map(queries.mean, found[each])), default=reference)
+def _best(
+    queries: Queries | None, found: dict[Candidate, Scores], reference: Candidate
+) -> Candidate:
+    if queries is None or not found:
+        return UNTRAINED
+    untrained, usual = found[UNTRAINED], found[reference]
+    better = [each for each, scores in found.items() if is_better(queries, scores, usual)]
+    best = max(better, key=lambda each: sum(map(queries.mean, found[each])), default=reference)
+    return best if beats_no_training(queries, found[best], untrained) else UNTRAINED
 
 
 def _report(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _EVIDENCE = 2.0  # standard errors
+_ANY_HEAD = 3.0  # standard errors of both measures together
 
 
 class Scores(NamedTuple):
@@ -64,3 +65,15 @@ def is_better(queries: Queries, scores: Scores, reference: Scores) -> bool:
     """
     pairs = zip(scores, reference, strict=True)
     return all(queries.evidence(own, other) > _EVIDENCE for own, other in pairs)
+
+
+def beats_no_training(queries: Queries, scores: Scores, untrained: Scores) -> bool:
+    """Tell whether a head's evidence above the raw features, summed over both measures, exceeds 3.
+
+    Of few rows with wrong labels a head can learn little but what is wrong, and nearest rows show
+    it first: 10 classes of 5 Grocery photos with 40 % wrong labels lose 14 points of Recall@1 at
+    evidence 0 there and 2.2 in MAP@R. Both measures need not be better: at rank 1 there may be
+    nothing left to gain.
+    """
+    pairs = zip(scores, untrained, strict=True)
+    return sum(queries.evidence(own, other) for own, other in pairs) > _ANY_HEAD

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.closed_forms import _directions
 from pipeline.closed_forms._statistics import Statistics
+from pipeline.transforms.directions import with_fixed_signs
 
 _LEAST = 1e-6  # of the largest scatter
 
@@ -37,4 +37,4 @@ def apart(statistics: Statistics, basis: Tensor) -> tuple[Tensor, Tensor]:
         directions = directions[:, -k:]
     scatter, directions = scatter[-k:].flip(0).clamp_min(0), directions.flip(1)
     there = scatter > _LEAST * scatter[0]  # the others are roundings, and not orthogonal to these
-    return _directions.with_fixed_signs(directions * there), scatter * there
+    return with_fixed_signs(directions * there), scatter * there

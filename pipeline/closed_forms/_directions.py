@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.closed_forms._statistics import Statistics
+from pipeline.transforms.directions import with_fixed_signs
 
 _FLOOR = 1e-6  # of the total variance, added to each: nothing is divided by 0
 _RAISES = 6  # times ten each, up to the variance itself
@@ -87,9 +88,3 @@ def _root(matrix: Tensor, least: Tensor) -> Tensor:
         root, failed = torch.linalg.cholesky_ex(matrix)
         least = 10 * least
     return root
-
-
-def with_fixed_signs(basis: Tensor) -> Tensor:
-    """Turn each column so that its entry of largest size is positive: the same on every machine."""
-    largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
-    return basis * torch.where(largest < 0, -1.0, 1.0)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.closed_forms import _directions
 from pipeline.closed_forms._statistics import Statistics
+from pipeline.transforms.directions import with_fixed_signs
 
 
 def fit(
@@ -39,4 +40,4 @@ def fit(
     variances = variances.clamp_min(0)  # which rounding can pass
     variances = (1 - shrinkage) * variances + shrinkage * variances.mean()
     variances = variances + _directions.floor(statistics.total)
-    return _directions.with_fixed_signs((basis * variances.rsqrt())[:, -dim:].flip(1))
+    return with_fixed_signs((basis * variances.rsqrt())[:, -dim:].flip(1))

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipeline.output.present import figures_table, percent
 
 _SHOWN = 6  # candidates, beside the reference, the chosen one and no training
+UNTRAINED = "no training"
 
 
 def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
@@ -26,10 +27,15 @@ def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
         "held-out rows with the labels as given)"
     )
     if not tried:
-        yield f"no row could be held out, or --budget was 0: {reference} is the usual choice"
+        yield f"why: {_untried(chosen, reference)}"
         return
     if chosen == reference:
         yield "why: nothing else found more by two standard errors, at rank 1 and in MAP@R"
+    elif chosen == UNTRAINED:
+        yield (
+            "why: no head is above the raw features by three standard errors, those at rank 1 and "
+            "in MAP@R added up: too few rows, or too few right labels"
+        )
     else:
         yield f"why: finds more than {reference} by two standard errors, at rank 1 and in MAP@R"
     table = figures_table("tried", "recall@1", "map@r", "errors above")
@@ -40,12 +46,18 @@ def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
     yield table
 
 
+def _untried(chosen: str, reference: str) -> str:
+    if chosen == reference:
+        return f"--budget 0 tries nothing, and {reference} is the usual choice"
+    return "no class has two rows whose labels can be trusted, so no head can be shown to help"
+
+
 def _shown(
     tried: list[Mapping[str, Any]], chosen: str, reference: str
 ) -> Iterator[Mapping[str, Any]]:
     """Choose what the table shows: the best by both measures, and what nobody may miss."""
     ranked = sorted(tried, key=lambda each: -(each["recall_at_1"] + each["map_at_r"]))
-    musts = {chosen, reference, "no training"}
+    musts = {chosen, reference, UNTRAINED}
     for place, each in enumerate(ranked):
         if place < _SHOWN or each["name"] in musts:
             yield each

@@ -16,8 +16,7 @@ def directions(found: Covariance, whiten: float | str | None, count: int | None)
 
     Whitening by the share s divides each by sqrt((1 - s) l + s m), m the mean variance; a direction
     without any variance, with s = 0, gets the length 0. In the end all are scaled alike, to unit
-    mean square of what comes out. An eigenvector's sign is free: its largest component is made
-    positive.
+    mean square of what comes out.
 
     Args:
         found: of F features.
@@ -30,8 +29,7 @@ def directions(found: Covariance, whiten: float | str | None, count: int | None)
     variances, vectors = torch.linalg.eigh(found.matrix)
     variances = variances.flip(0)[:count].clamp_min(0)  # (K,)
     vectors = vectors.flip(1)[:, :count]  # (F, K)
-    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-    vectors = vectors * largest.sign()
+    vectors = with_fixed_signs(vectors)
     lengths = torch.ones_like(variances)
     if whiten is not None:
         share = found.ledoit_wolf() if whiten == LEDOIT_WOLF else float(whiten)
@@ -42,3 +40,12 @@ def directions(found: Covariance, whiten: float | str | None, count: int | None)
     lengths = lengths * torch.where(square > 0, square.rsqrt(), 1)
     kept: Tensor = vectors * lengths
     return kept
+
+
+def with_fixed_signs(basis: Tensor) -> Tensor:
+    """Turn each column of a basis (F, K) so that its entry of largest size is positive.
+
+    The sign of an eigenvector is free: so it is the same on every machine.
+    """
+    largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
+    return basis * torch.where(largest < 0, -1.0, 1.0)

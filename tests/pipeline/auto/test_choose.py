@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.auto.candidates import REFERENCES, UNTRAINED, candidates
+from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates
 from pipeline.auto.choose import Choice, choice_facts, choose
 from pipeline.choices.settings import Settings
 from pipeline.training.protocol import NAMES, Name
@@ -47,15 +47,18 @@ def chosen(rows: Tensor, labels: Tensor, protocol: Name, settings: Settings = AM
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only every eighth candidate, for speed; the reference first."""
-    monkeypatch.setattr("pipeline.auto.choose.candidates", lambda name: candidates(name)[::8])
+    """The first two candidates, which are always tried, and every eighth of the others."""
+
+    def few_of(name: Name) -> list[Candidate]:
+        return [*candidates(name)[:2], *candidates(name)[2::8]]
+
+    monkeypatch.setattr("pipeline.auto.choose.candidates", few_of)
 
 
 @pytest.mark.parametrize("protocol", NAMES)
 def test_every_candidate_can_be_trained_and_has_a_name_of_its_own(protocol: Name) -> None:
     found = candidates(protocol)
-    assert found[0] == REFERENCES[protocol]
-    assert UNTRAINED in found
+    assert found[:2] == [REFERENCES[protocol], UNTRAINED]
     assert len({each.name for each in found}) == len(found)
     for each in found:
         settings = each.settings(Settings(dim=9, seed=4, noise="symmetric:0.2"))
@@ -102,6 +105,21 @@ def test_the_seed_decides_everything(protocol: Name) -> None:
     assert facts[0] == facts[1] != facts[2]
 
 
+@pytest.mark.parametrize("protocol", NAMES)
+def test_reference_and_no_training_are_tried_within_any_budget(protocol: Name) -> None:
+    found = chosen(*clouds(), protocol, AMPLE.replaced(budget=1e-6))
+    tried = [each.name for each in found.tried if each.map_at_r is not None]
+    assert tried == [REFERENCES[protocol].name, UNTRAINED.name]
+
+
+def test_few_rows_with_wrong_labels_train_nothing() -> None:
+    rows, labels = clouds(count=24)
+    source = torch.Generator().manual_seed(1)
+    wrong = torch.randint(12, (24,), generator=source)
+    labels = torch.where(torch.rand(24, generator=source) < 0.6, wrong, labels)
+    assert chosen(rows, labels, "query-gallery").candidate == UNTRAINED
+
+
 def test_no_training_wins_where_every_head_destroys() -> None:
     found = chosen(*fanned(), "query-gallery")
     assert found.candidate == UNTRAINED
@@ -111,7 +129,7 @@ def test_no_training_wins_where_every_head_destroys() -> None:
 
 @pytest.mark.parametrize("protocol", NAMES)
 @pytest.mark.usefixtures("few")
-def test_hostile_rows_and_labels_choose_the_reference(protocol: Name) -> None:
+def test_hostile_rows_and_labels_choose_no_training(protocol: Name) -> None:
     rows, labels = clouds()
     cases = [
         (torch.ones_like(rows), labels),  # all rows equal
@@ -122,7 +140,7 @@ def test_hostile_rows_and_labels_choose_the_reference(protocol: Name) -> None:
     ]
     for given in cases:
         found = chosen(*given, protocol)
-        assert found.candidate == found.reference
+        assert found.candidate == UNTRAINED
         json.dumps(choice_facts(found), allow_nan=False)
 
 
