@@ -52,6 +52,7 @@ __all__ = [
 Progress: TypeAlias = Callable[[int, int], None]
 Protocol: TypeAlias = Literal["query-gallery", "class-disjoint"]
 Validation: TypeAlias = Literal["classes", "rows", "split"]
+Head: TypeAlias = Literal["linear", "residual", "mlp"]
 Format: TypeAlias = Literal["onnx", "torchscript", "safetensors"]
 _NAMED = 3  # unreadable images that an error names
 
@@ -106,7 +107,8 @@ def open_store(path: str | Path, features: str | None = None) -> FeatureStore:
 
     Args:
         path: of the store, also a URL.
-        features: which of its `.feature_names`; None = the first.
+        features: which of its `.feature_names`, or the mean over views, "avg@mean"; None = the
+            first.
 
     Raises:
         DmlError: there is no store, or it has no such features.
@@ -141,6 +143,11 @@ def train(
     transform: str | None = None,
     epochs: int | None = None,
     dim: int | None = None,
+    head: Head | None = None,
+    hidden: int | None = None,
+    dropout: float | None = None,
+    feature_noise: float | None = None,
+    views: Literal["random"] | None = None,
     batch_size: int | None = None,
     protocol: Protocol | None = None,
     validation: Validation | None = None,
@@ -163,6 +170,11 @@ def train(
             None = the recipe's.
         epochs: passes over the training rows; None, here and below: as `dml train` does.
         dim: length of an embedding.
+        head: what is trained: "linear", "residual" or "mlp".
+        hidden: width of the head's hidden layer.
+        dropout: share of the features that a step leaves out, below 1.
+        feature_noise: deviation of normal noise on the features in a step, in units of each one's.
+        views: "random" = a step sees the picture or one of its stored views, drawn each time.
         batch_size: rows in each step.
         protocol: "query-gallery" or "class-disjoint".
         validation: which training rows find the best epoch: "classes", "rows" or "split".
@@ -189,6 +201,11 @@ def train(
         "features": None if opened.features == opened.feature_names[0] else opened.features,
         "epochs": epochs,
         "dim": dim,
+        "head": head,
+        "hidden": hidden,
+        "dropout": dropout,
+        "feature_noise": feature_noise,
+        "views": views,
         "batch_size": batch_size,
         "protocol": protocol,
         "validation": validation,

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.averaged import AveragedFeatures
 from cache.errors import InputError
 from cache.layout import Header
 from cache.places.place import Place
@@ -41,14 +42,18 @@ class FeatureRows:
     """
 
     def __init__(
-        self, store: Place, header: Header, features: StoredFeatures, gaps: Iterable[int]
+        self,
+        store: Place,
+        header: Header,
+        features: StoredFeatures | AveragedFeatures,
+        gaps: Iterable[int],
     ) -> None:
         """Take the parts of a complete store; `FeatureStore.on_disk` does.
 
         Args:
             store: where it is.
             header: of the store.
-            features: those of one name.
+            features: those of one name, or the mean of several.
             gaps: rows of the arrays that are not to be seen, ascending.
         """
         self._gaps = np.array(list(gaps), np.int64)

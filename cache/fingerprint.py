@@ -14,6 +14,7 @@ from cache.errors import InputError
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
 FEATURE_DTYPES = ("float16", "float32", "bfloat16", "int8")
+MEAN = "@mean"  # what the name of a mean over a picture and its views ends with
 # Fields that came later: where they have these values they are not written, so that what was made
 # before keeps its digest.
 _LATER: Mapping[str, JSON] = {"views": 0, "augmentation": {}, "code": 1}
@@ -93,6 +94,21 @@ class Fingerprint:
         """
         views = ["", *(f"@{view}" for view in range(1, self.views + 1))]
         return tuple(f"{pool}{view}" for view in views for pool in self.pools)
+
+    @property
+    def averaged_names(self) -> tuple[str, ...]:
+        """Names of what can be read beside `feature_names` without being stored.
+
+        `POOL@mean` is the mean of the pool's vectors of the plain picture and of all its views.
+        """
+        return tuple(f"{pool}{MEAN}" for pool in self.pools) if self.views else ()
+
+    def parts_of(self, feature: str) -> tuple[str, ...]:
+        """Return which of the `feature_names` a feature is the mean of: itself, if it is stored."""
+        if feature not in self.averaged_names:
+            return (feature,)
+        pool = feature.removesuffix(MEAN)
+        return (pool, *(f"{pool}@{view}" for view in range(1, self.views + 1)))
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Fingerprint:

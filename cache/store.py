@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cache.averaged import AveragedFeatures, check_name
 from cache.errors import (
     DamagedChunkError,
-    InputError,
     StoreIncompleteError,
     StoreMismatchError,
 )
@@ -57,8 +57,9 @@ class FeatureStore:
         rows: the rows of the manifest: id, path, label and, where given, split, superlabel and
             true_label, all of them texts.
         num_rows: number of rows of the manifest, readable or not.
-        features: which of the `feature_names` `read` and `on_disk` give.
-        feature_names: names of the feature vectors that each image has.
+        features: which features `read` and `on_disk` give.
+        feature_names: names of the feature vectors that are stored of each image. Means over views
+            can be read, too: `fingerprint.averaged_names`.
         num_features: length F of one feature vector.
         chunk_rows: rows in each chunk; the last chunk may have fewer.
         num_chunks: number of chunks that hold all rows.
@@ -107,7 +108,7 @@ class FeatureStore:
 
         Args:
             path: of the store; also a URL.
-            features: one of its `feature_names`; None = the first.
+            features: one of its `feature_names`, or a mean over views; None = the first.
 
         Raises:
             StoreNotFoundError: there is nothing at this path.
@@ -180,8 +181,12 @@ class FeatureStore:
         """
         if not self.is_complete:
             raise self._incomplete()
-        stored = StoredFeatures(self.place, self.header, self.ledger, self.features, verify=verify)
-        return FeatureRows(self.place, self.header, stored, self._gaps)
+        parts = [
+            StoredFeatures(self.place, self.header, self.ledger, name, verify=verify)
+            for name in self.fingerprint.parts_of(self.features)
+        ]
+        features = AveragedFeatures(parts) if len(parts) > 1 else parts[0]
+        return FeatureRows(self.place, self.header, features, self._gaps)
 
     def readable_rows(self) -> pa.Table:
         """Return the rows that have features."""
@@ -251,11 +256,7 @@ class FeatureStore:
     def _checked(self, features: str | None) -> str:
         if features is None:
             return self.feature_names[0]
-        if features not in self.feature_names:
-            raise InputError(
-                f"{self.place} has no features {features!r}: choose from "
-                f"{', '.join(self.feature_names)}"
-            )
+        check_name(self.place, self.fingerprint, features)
         return features
 
     def describe(self) -> dict[str, JSON]:
@@ -267,7 +268,7 @@ class FeatureStore:
             "backbone": self.fingerprint.backbone,
             "weights_sha256": self.fingerprint.weights_sha256[:12],
             "pool": self.fingerprint.pool,
-            "features": list(self.feature_names),
+            "features": [*self.feature_names, *self.fingerprint.averaged_names],
             "num_features": self.num_features,
             "dtype": self.fingerprint.dtype,
             "chunk_rows": self.chunk_rows,

@@ -12,9 +12,11 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from cache.errors import InputError
 from cache.store import Features, FeatureStore
@@ -24,9 +26,11 @@ from pipeline.choices.grid import CLEAN, UNTRAINED, Cell, canonical
 from pipeline.choices.settings import Settings
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.loop import Way
+from pipeline.program.rows import Streamed
 from pipeline.runs.cells import Cells
 from pipeline.runs.results import Row, metric_names, write_results
 from pipeline.runs.unfinished import Unfinished
+from pipeline.training.loading import pictures_of
 from pipeline.training.protocol import Name
 
 Progress = Callable[[int, int], None]
@@ -108,6 +112,7 @@ def ablate(
     ground = Ground.prepare(
         features, [cell.settings for cell in cells], recall_at=recall_at, device=device, way=way
     )
+    ground = replace(ground, pictures=_pictures(store, cells, ground.values.device))
     rows = [_untrained(kept, ground, protocol) for protocol in ground.roles]
     jobs = [_job(kept, ground, cell, seeds) for cell in cells]
     _train_missing(kept, ground, jobs, memory, snapshot_seconds, progress)
@@ -120,6 +125,14 @@ def ablate(
         reused=sum(seeds - len(job.missing) for job in jobs),
         failures=[line for job in jobs for line in _failures(job)],
     )
+
+
+def _pictures(
+    store: FeatureStore, cells: Sequence[Cell], device: torch.device
+) -> tuple[Streamed, ...]:
+    """Find what the cells that train on random views draw from."""
+    drawing = [cell.settings for cell in cells if cell.settings.views is not None]
+    return pictures_of(store, drawing[0], device) if drawing else ()
 
 
 def _features_of(cells: Sequence[Cell]) -> str | None:

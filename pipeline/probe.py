@@ -19,6 +19,7 @@ from pipeline.program.learner import Task, begin
 from pipeline.program.loop import Program
 from pipeline.program.rows import mapped, tiles
 from pipeline.program.step import lessons_of
+from pipeline.training.loading import pictures_of, shown_of
 from pipeline.training.protocol import split
 from pipeline.training.starting import start_of
 from pipeline.training.validation import hold_out
@@ -75,7 +76,9 @@ def probe(
         InputError: nothing is trained, it is not known which labels are wrong, or the loss has no
             cosines to weigh.
     """
-    features = store.choose(settings.features).read()
+    store, target = store.choose(settings.features), pick_device(device)
+    pictures = pictures_of(store, settings, target)
+    features = store.read()
     roles = split(features.rows, settings.protocol)
     roles = corrected(roles, settings.labels, features.rows, features.manifest)
     if settings.validation is not None:
@@ -87,15 +90,16 @@ def probe(
             "it is not known which labels are wrong: probe a run trained with --noise, or a store "
             "whose manifest has a true_label column"
         )
-    target = pick_device(device)
     values = torch.from_numpy(features.values[roles.train]).to(target)
     true = torch.from_numpy(true_classes(roles, labels)).to(target)
     used = torch.from_numpy(labels.used).to(target)
-    rows = mapped(fit(settings.recipe.transform, lambda: tiles(values)), values)
+    transform = fit(settings.recipe.transform, lambda: tiles(values))
+    rows = mapped(transform, values)
+    shown = shown_of(pictures, roles.train, transform, rows.shape[1])
     method, schedule = method_of(settings), schedule_of(settings)
     parts = method, schedule, settings.seeds, start_of(settings)
-    learner = begin(rows, Task(used, len(labels.classes), *parts))
-    program = Program(rows, [learner])
+    task = Task(used, len(labels.classes), *parts, pictures=max(1, len(pictures)))
+    program = Program(rows, [begin(rows, task)], shown=shown)
     at = {round(settings.epochs * point / (points - 1)) for point in range(points)}
     found = []
     for epoch in range(settings.epochs + 1):
@@ -116,7 +120,7 @@ def _measure(program: Program, true: torch.Tensor, batches: int) -> Amounts:
     index = method.sample(now.labels.cpu(), generator, now.survey)[:batches]
     total: list[torch.Tensor] = [true.new_zeros((), dtype=torch.float64)] * len(Amounts._fields)
     for rows in index.to(true.device):
-        lesson = lessons_of(method, program.features, now, rows)[0][0]
+        lesson = lessons_of(method, program.shown, now, rows)[0][0]
         tap = Tap()
         loss = method.loss(lesson.learned, lesson.batch._replace(tap=tap))
         if not tap.seen:

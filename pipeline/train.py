@@ -28,7 +28,7 @@ from pipeline.runs.record import Run, refuse_unusable, save_run
 from pipeline.runs.unfinished import Unfinished
 from pipeline.selection._state import DOUBTFUL, State
 from pipeline.training.learn import Learned, learn
-from pipeline.training.loading import bytes_of_training, hold
+from pipeline.training.loading import bytes_of_training, hold, pictures_of
 from pipeline.training.protocol import Split, split
 from pipeline.transforms.chain import Chain
 
@@ -73,7 +73,8 @@ def train(
         correction = correction_facts(roles, settings.labels, rows, manifest)
     target = pick_device(device)
     begun = time.perf_counter()
-    beside = bytes_of_training(store.num_features, roles, settings)
+    pictures = pictures_of(store, settings, target)
+    beside = bytes_of_training(store.num_features, roles, settings, pictures=len(pictures))
     values, source, held = hold(store, target, beside=beside, memory=memory)
     identity = {"settings": asdict(settings), "store": store.fingerprint.digest()}
     if correction is not None:
@@ -81,7 +82,13 @@ def train(
     unfinished = Unfinished(path, identity, seconds=snapshot_seconds)
     earlier = unfinished.load()
     runs, keep = [settings], unfinished.save
-    (learned,) = learn(values, source, roles, runs, progress=progress, earlier=earlier, keep=keep)
+    (learned,) = learn(
+        *(values, source, roles, runs),
+        pictures=pictures,
+        progress=progress,
+        earlier=earlier,
+        keep=keep,
+    )
     if isinstance(learned, InputError):
         raise learned
     roles, labels, state = learned.roles, learned.labels, learned.state

@@ -44,6 +44,9 @@ def runs_at_once(ground: Ground, settings: Settings, budget: int | None) -> int:
     own = parameters + _bytes(learner.moments) + 2 * _bytes({"bank": learner.bank}) + 16 * rows
     one = own + parameters  # with its gradients; the batch is small beside them
     budget = free_bytes(values.device) if budget is None else budget
+    if settings.views is not None:
+        drawn = 4 * width * rows * len(ground.pictures)  # they share it
+        budget = max(0, budget - drawn)
     if one > budget:
         raise InputError(
             f"one run of {settings.loss} takes {one / 1e6:,.0f} MB and --memory leaves "

@@ -22,6 +22,7 @@ from pipeline.measures.detection import detection
 from pipeline.measures.metrics import Retrieval
 from pipeline.program import heads
 from pipeline.program.loop import Way, usual_way
+from pipeline.program.rows import Streamed
 from pipeline.runs import provenance
 from pipeline.runs.cells import Figures
 from pipeline.runs.results import SELECTED
@@ -46,6 +47,7 @@ class Ground:
         recall_at: the K of Recall@K.
         environment: versions, hardware and git revision, by name.
         way: how steps are taken, see `Program`.
+        pictures: features of each picture of all rows, where cells draw among them.
     """
 
     features: Features
@@ -54,6 +56,7 @@ class Ground:
     recall_at: tuple[int, ...]
     environment: Mapping[str, Any]
     way: Way
+    pictures: tuple[Streamed, ...] = ()
 
     @classmethod
     def prepare(
@@ -131,6 +134,7 @@ def measure_trained(
             earlier=earlier,
             keep=unfinished.save,
             way=ground.way,
+            pictures=ground.pictures if runs[0].views is not None else (),
         )
     except InputError as error:
         return [error] * len(runs)

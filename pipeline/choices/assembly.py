@@ -47,11 +47,15 @@ def _loss_of(name: str, options: Mapping[str, Value]) -> tuple[ModuleType, Mappi
 
 
 def schedule_of(settings: Settings) -> Schedule:
-    """Read from the settings how long and how fast to train."""
+    """Read from the settings what to train, how long and how fast."""
     return Schedule(
         epochs=settings.epochs,
         dim=settings.dim,
         lr=settings.lr,
         proxy_lr=settings.proxy_lr,
         weight_decay=settings.weight_decay,
+        head=settings.head,
+        hidden=settings.hidden,
+        dropout=settings.dropout,
+        feature_noise=settings.feature_noise,
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from cache.errors import InputError
 from pipeline.choices import catalogue
+from pipeline.choices.checks import HIDDEN, LINEAR
 from pipeline.choices.recipes import AUTO
 from pipeline.choices.settings import Settings
 from pipeline.choices.starts import RANDOM
@@ -32,6 +33,7 @@ _ELSEWHERE = {
     "protocol": "--protocol",
     "seed": "--seeds",
 }
+_USUAL_HEAD = {"head": LINEAR, "hidden": HIDDEN, "dropout": 0, "feature_noise": 0}
 _BEGINS_A_SPEC = re.compile(r"[\w-]+(:|$)")
 
 
@@ -104,8 +106,13 @@ def canonical(settings: Settings) -> dict[str, Any]:
         del facts["budget"]
     if settings.labels is None:
         del facts["labels"]  # runs of versions that knew no corrected labels stay the same
+    if settings.views is None:
+        del facts["views"]  # so do those of versions that drew none
     if settings.start == RANDOM:
         del facts["start"]  # so do those of versions that began nowhere else
+    for name, usual in _USUAL_HEAD.items():
+        if facts[name] == usual:
+            del facts[name]  # so do those of versions that had no other head
     if transform == "centre":
         del facts["transform"]  # so do those of versions that did nothing else
     return facts

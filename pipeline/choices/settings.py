@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cache.errors import InputError
-from pipeline.choices import catalogue, library, starts
-from pipeline.choices.catalogue import Entry, Value
+from pipeline.choices import catalogue, checks, library, starts
+from pipeline.choices.catalogue import Value
 from pipeline.choices.recipes import AUTO, Recipe, recipe
 from pipeline.choices.values import parse_value
 from pipeline.labels.corruption import NoiseSpec
 from pipeline.program.seeds import Seeds
 from pipeline.transforms.chain import Chain
 
-_GROUPS: tuple[Literal["loss"], Literal["select"]] = ("loss", "select")
 # Fields that may differ between the runs of one program.
 _OF_A_RUN = {
     *("seed", "sampling_seed", "noise_seed", "noise"),
-    *("start", "lr", "proxy_lr", "weight_decay"),
+    *("start", "lr", "proxy_lr", "weight_decay", "dropout", "feature_noise"),
 }
 CONFIG_FILE = "config.json"
 
@@ -42,7 +41,14 @@ class Settings:
             the recipe's.
         start: where a head that is trained begins: "random", "pca" (principal directions), or a
             closed form; see `pipeline.training.starting`.
-        features: which of the store's features, for example "max"; None = the first.
+        head: which head is trained: "linear", "residual" or "mlp", see `pipeline.program.heads`.
+        hidden: width of its hidden layer.
+        dropout: share of the features that a step leaves out, see `pipeline.program.disturbance`.
+        feature_noise: deviation of normal noise on features in a step, in units of their own.
+        features: which of the store's features, for example "max" or "avg@mean" (the mean over a
+            picture and its views); None = the first.
+        views: "random" = a step sees one of the stored pictures of each row, the plain one or a
+            view of it, drawn anew each time; None = the chosen features.
         protocol: "query-gallery" or "class-disjoint"; None = what the store's splits suggest.
         epochs: passes over the training rows.
         batch_size: rows per step; None = the loss's.
@@ -73,7 +79,12 @@ class Settings:
     noise: str | None = None
     transform: str | None = None
     start: str = starts.RANDOM
+    head: Literal["linear", "residual", "mlp"] = "linear"
+    hidden: Annotated[int, "at least 1"] = checks.HIDDEN
+    dropout: Annotated[float, "at least 0, below 1"] = 0.0
+    feature_noise: Annotated[float, "at least 0"] = 0.0
     features: str | None = None
+    views: Literal["random"] | None = None
     protocol: Literal["query-gallery", "class-disjoint"] | None = None
     epochs: Annotated[int, "at least 1"] = 40
     batch_size: Annotated[int, "at least 1"] | None = None
@@ -129,7 +140,7 @@ class Settings:
         Numbers are those options of loss and selection that have a fractional value.
         """
         facts = {key: value for key, value in asdict(self).items() if key not in _OF_A_RUN}
-        parts = {part: self.options_of(part) for part in _GROUPS}
+        parts = {part: self.options_of(part) for part in checks.GROUPS}
         facts["options"] = {
             f"{part}.{key}": "a number" if isinstance(value, float) else value
             for part, options in parts.items()
@@ -170,42 +181,43 @@ class Settings:
         selection = catalogue.find("selection", chosen.selection)
         if chosen.loss is not None:
             loss = library.find_loss(chosen.loss)
-            _check_options("loss", loss, self.options_of("loss"))
+            checks.refuse_options("loss", loss, self.options_of("loss"))
             if "exchange" in selection.functions and "logits" not in loss.functions:
-                raise _needs_a_classifier(selection.name, loss.name)
+                raise checks.needs_a_classifier(selection.name, loss.name)
         elif chosen.form is not None:
             entry = catalogue.find("closed_forms", chosen.form)
-            _check_options("loss", entry, self.options_of("loss"))
+            checks.refuse_options("loss", entry, self.options_of("loss"))
         elif self.options_of("loss"):
             raise InputError(f"--loss {self.loss} trains nothing and takes no loss options")
         if chosen.loss is None:
             self._check_untrained(chosen)
-        _check_options("select", selection, self.options_of("select"))
+        checks.refuse_options("select", selection, self.options_of("select"))
         loss_options = self.options_of("loss")
         starts.refuse_unfit(self.start, asked=self.loss, loss=chosen.loss, options=loss_options)
+        checks.refuse_unfit_head(
+            head=self.head,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            feature_noise=self.feature_noise,
+            start=self.start,
+            asked=self.loss,
+            trains=chosen.loss is not None,
+        )
+        if self.views is not None:
+            self.refuse_idle(["views"])
         Chain.parse(chosen.transform)
         if self.noise is not None:
             NoiseSpec.parse(self.noise)
         return self
 
     def refuse_idle(self, given: Iterable[str]) -> None:
-        """Refuse fields that somebody has set and that mean nothing to this loss.
+        """Refuse fields that somebody has set and that mean nothing beside the others.
 
         Args:
             given: names of the fields that were set.
         """
-        idle = {
-            "epochs": (self.recipe.loss is None, "trains no epoch", "prism"),
-            "batch_size": (self.recipe.loss is None, "takes no steps", "prism"),
-            "budget": (self.loss != AUTO, "chooses nothing", AUTO),
-        }
-        for name in given:
-            is_idle, why, other = idle.get(name, (False, "", ""))
-            if is_idle:
-                raise InputError(
-                    f"{name} does nothing with --loss {self.loss}, which {why}: leave it out, or "
-                    f"use --loss {other}"
-                )
+        found = self.recipe.loss is not None
+        checks.refuse_idle(given, asked=self.loss, trains=found, head=self.head)
 
     def save(self, folder: Path) -> None:
         """Write `config.json` into a folder."""
@@ -236,7 +248,7 @@ class Settings:
 
     def _with(self, key: str, value: Value) -> Settings:
         if "." in key:
-            _check_group(key)
+            checks.refuse_group(key)
             return replace(self, options={**self.options, key: value})
         plain: dict[str, Any] = {each.name: each for each in fields(self) if each.name != "options"}
         if key not in plain:
@@ -262,35 +274,8 @@ class Settings:
                 option = catalogue.parse_option(each.name, str(each.type), None, is_required=False)
                 option.check(getattr(self, each.name), each.name)
         for key in self.options:
-            _check_group(key)
+            checks.refuse_group(key)
         if self.fold >= self.folds:
             raise InputError(f"fold is {self.fold}: expected less than folds, {self.folds}")
         if self.patience is not None and self.validation is None:
             raise InputError("patience needs validation: add --validation classes, rows or split")
-
-
-def _check_group(key: str) -> None:
-    group, is_dotted, _ = key.partition(".")
-    if not is_dotted or group not in _GROUPS:
-        raise catalogue.unknown("group of options", group, _GROUPS)
-
-
-def _check_options(group: str, entry: Entry, given: Mapping[str, Value]) -> None:
-    """Refuse options that do not fit, and the lack of one without a default."""
-    entry.check(given)
-    for name, option in entry.options.items():
-        if option.is_required and name not in given:
-            kind = {"loss": "loss", "select": "selection"}[group]
-            raise InputError(
-                f"{kind} {entry.name} needs --set {group}.{name}=VALUE: it has no default"
-            )
-
-
-def _needs_a_classifier(selection: str, loss: str) -> InputError:
-    known = [
-        name for name, entry in catalogue.entries("losses").items() if "logits" in entry.functions
-    ]
-    return InputError(
-        f"selection {selection} compares the class scores of two heads, and loss {loss} has none: "
-        f"use --loss {' or '.join(known)}"
-    )

@@ -9,6 +9,8 @@ import typer
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Protocol = Literal["query-gallery", "class-disjoint"]
 Validation = Literal["classes", "rows", "split"]
+Head = Literal["linear", "residual", "mlp"]
+Views = Literal["random"]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes cuda, else mps, else cpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
 ProtocolOption = Annotated[
@@ -22,7 +24,8 @@ FeaturesOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which features of the store, as dml info lists them: max, avg@1. Default: the first.",
+        help="Which features of the store, as dml info lists them: max, avg@1 (a view), avg@mean "
+        "(the mean over a picture and its views). Default: the first.",
     ),
 ]
 LabelsOption = Annotated[

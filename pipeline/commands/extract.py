@@ -54,7 +54,10 @@ def extract(
     ] = None,
     views: Annotated[
         int,
-        typer.Option(help="Further features of each image: randomly cropped, maybe mirrored."),
+        typer.Option(
+            help="Further features of each image: randomly cropped, maybe mirrored. dml train "
+            "--features avg@mean takes their mean."
+        ),
     ] = 0,
     view_seed: Annotated[
         int, typer.Option(help="Other crops; each depends on it, the id and its number alone.")

@@ -10,12 +10,14 @@ import typer
 from pipeline.commands._options import (
     DeviceOption,
     FeaturesOption,
+    Head,
     JsonOption,
     LabelsOption,
     ProtocolOption,
     StoreOption,
     TransformOption,
     Validation,
+    Views,
 )
 from pipeline.output.terminal import show, stage
 from pipeline.runs import workspace
@@ -43,6 +45,34 @@ def train(
             help="Where the head begins: random, pca (principal directions), or a closed form "
             "such as reliability, with proxies at the means of classes; give it a lower rate, as "
             "in --set lr=3e-4. Default: random.",
+        ),
+    ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            help="What is trained: a linear map, one with a branch of two layers beside it "
+            "(residual), or two layers (mlp). Default: linear."
+        ),
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(help="Width of the hidden layer. Default: 512.")
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Share of the features that a step leaves out. Default: 0."),
+    ] = None,
+    feature_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Normal noise on the features in a step, in units of each one's deviation. "
+            "Default: 0."
+        ),
+    ] = None,
+    views: Annotated[
+        Views | None,
+        typer.Option(
+            help="random: a step sees the picture or one of its views (dml extract --views), drawn "
+            "anew each time; all else sees --features. Default: those alone."
         ),
     ] = None,
     noise: Annotated[
@@ -110,6 +140,11 @@ def train(
         "noise": noise,
         "transform": transform,
         "start": start,
+        "head": head,
+        "hidden": hidden,
+        "dropout": dropout,
+        "feature_noise": feature_noise,
+        "views": views,
         "features": features,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -165,13 +165,16 @@ def of_export(fingerprint: Fingerprint, feature: str) -> Fingerprint:
     """Return the fingerprint of one of a store's feature vectors, as an export gives it.
 
     int8 becomes float32: those are the values that are read, and rounding them again would not
-    always give the same ones.
+    always give the same ones. So do means of bfloat16.
     """
-    dtype = "float32" if fingerprint.dtype == "int8" else fingerprint.dtype
-    alone = replace(fingerprint, dtype=dtype)
+    is_mean = feature in fingerprint.averaged_names
+    is_rounded = fingerprint.dtype == "int8" or (is_mean and fingerprint.dtype == "bfloat16")
+    alone = replace(fingerprint, dtype="float32" if is_rounded else fingerprint.dtype)
     if fingerprint.feature_names == (feature,):
         return alone
-    augmentation = fingerprint.augmentation if "@" in feature else {}
+    augmentation = dict(fingerprint.augmentation) if "@" in feature else {}
+    if is_mean:
+        augmentation["averaged"] = fingerprint.views
     return replace(alone, pool=feature, views=0, augmentation=augmentation)
 
 

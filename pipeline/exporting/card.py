@@ -23,7 +23,7 @@ _LICENCE = (
     "before you pass it on."
 )
 _INSIDE = ["scaling to [0, 1]", "normalisation by mean and std", "backbone", "pooling"]
-_HEAD = ["linear head", "scaling to unit norm"]
+_NORM = "scaling to unit norm"
 _OUTSIDE = ["decoding to 8-bit RGB", "resizing", "centre crop"]
 
 
@@ -105,6 +105,7 @@ def card(
             "name": store.fingerprint.backbone,
             "weights_sha256": store.fingerprint.weights_sha256,
             "features": store.features,
+            "mean_of": list(store.fingerprint.parts_of(store.features)),
             "num_features": store.num_features,
         },
         "run": {
@@ -151,7 +152,8 @@ def summary(run: Run, store: FeatureStore, epoch: Epoch) -> dict[str, str]:
 def _preprocessing(run: Run, store: FeatureStore, model: Model) -> dict[str, Any]:
     """Say which steps from image to embedding are in the file, and how the others go."""
     steps = Chain.parse(_transform(run)).described()
-    inside = [*(_INSIDE if model.with_backbone else []), *steps, *_HEAD]
+    head = f"{run.settings.head} head"
+    inside = [*(_INSIDE if model.with_backbone else []), *steps, head, _NORM]
     outside = [*_OUTSIDE, *([] if model.with_backbone else _INSIDE)]
     return {
         "inside": inside,

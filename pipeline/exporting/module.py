@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from pipeline.backbones._backbone import Backbone
+from pipeline.program import heads
 from pipeline.transforms.transform import NAMES, raised
 
 Epoch = Literal["last", "selected"]
@@ -17,7 +18,7 @@ _PARTS = {"last": "head", "selected": "selected"}  # how a run's file names them
 
 
 def head_of(tensors: Mapping[str, Tensor], epoch: Epoch) -> dict[str, Tensor]:
-    """Pick the transform, weight (F', D) and bias (D,) out of a run's tensors.
+    """Pick the transform and the head, as `pipeline.program.heads` has it, out of a run's tensors.
 
     The transform is mean (F,), scale () or (F,), and maybe power () and matrix (F, F').
 
@@ -51,11 +52,14 @@ class Head(nn.Module):
     matrix: Tensor | None
     weight: Tensor
     bias: Tensor
+    hidden_weight: Tensor | None
+    hidden_bias: Tensor | None
+    residual: Tensor | None
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `head_of` gave."""
         super().__init__()
-        for name in (*NAMES, "weight", "bias"):
+        for name in (*NAMES, *heads.NAMES):
             self.register_buffer(name, tensors.get(name))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -63,7 +67,9 @@ class Head(nn.Module):
         rows = features if self.power is None else raised(features, self.power)
         rows = (rows - self.mean) / self.scale
         rows = rows if self.matrix is None else rows @ self.matrix
-        return functional.normalize(rows @ self.weight + self.bias, dim=1)
+        tensors = {name: getattr(self, name) for name in heads.NAMES}
+        head = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        return functional.normalize(heads.project(head, rows), dim=1)
 
 
 class WithBackbone(nn.Module):

@@ -64,7 +64,8 @@ def _steps(card: Facts) -> str:
         f"- inside: {', '.join(steps['inside'])}",
         f"- outside, before it: {', '.join(steps['outside'])}",
         f"- the transform: {_code(json.dumps(steps['transform']))}",
-        f"- the backbone: {_code(backbone['name'])}, features {_code(backbone['features'])}, "
+        f"- the backbone: {_code(backbone['name'])}, features {_code(backbone['features'])}"
+        f"{_mean_of(backbone['mean_of'])}, "
         f"{backbone['num_features']:,} of them; SHA-256 of its weights "
         f"{_code(backbone['weights_sha256'])}",
         "",
@@ -72,6 +73,14 @@ def _steps(card: Facts) -> str:
         "Pictures with 16 bits a channel have to be brought to 8 bits first.",
     ]
     return "\n".join(lines)
+
+
+def _mean_of(features: Sequence[str]) -> str:
+    """Say what the features are the mean of, if of several."""
+    if len(features) == 1:
+        return ""
+    views = "the views are made as `augmentation` in card.json says"
+    return f" (the mean of {', '.join(features)}; {views})"
 
 
 def _use(card: Facts) -> str:
@@ -83,6 +92,7 @@ def _use(card: Facts) -> str:
         model["input"]["name"],
         with_backbone=with_backbone,
         chain=Chain.parse(card["run"]["transform"]),
+        head=card["run"]["settings"]["head"],
     )
     given = "PICTURE..." if with_backbone else "FEATURES.npy"
     return (

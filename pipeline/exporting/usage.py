@@ -77,11 +77,17 @@ _SAFETENSORS = """head = load_file("{file}")
 
 def run(inputs):
 {power}    rows = (inputs - head["mean"]) / head["scale"]
-{matrix}    affine = rows @ head["weight"] + head["bias"]
-    return affine / np.linalg.norm(affine, axis=1, keepdims=True)"""
+{matrix}{hidden}    projected = {projected}
+    return projected / np.linalg.norm(projected, axis=1, keepdims=True)"""
 
 _POWER = '    inputs = np.sign(inputs) * np.abs(inputs) ** head["power"]\n'
 _MATRIX = '    rows = rows @ head["matrix"]\n'
+_HIDDEN = '    hidden = np.maximum(rows @ head["hidden_weight"] + head["hidden_bias"], 0)\n'
+_PROJECTED = {
+    "linear": 'rows @ head["weight"] + head["bias"]',
+    "residual": 'rows @ head["weight"] + head["bias"] + hidden @ head["residual"]',
+    "mlp": 'hidden @ head["weight"] + head["bias"]',
+}
 
 _LOADING = {
     "onnx": ("import onnxruntime\n", _ONNX, "onnxruntime"),
@@ -90,7 +96,9 @@ _LOADING = {
 }
 
 
-def program(kind: str, file: str, name: str, *, with_backbone: bool, chain: Chain) -> str:
+def program(
+    kind: str, file: str, name: str, *, with_backbone: bool, chain: Chain, head: str
+) -> str:
     """Write the Python program that embeds with an exported file.
 
     Args:
@@ -99,12 +107,15 @@ def program(kind: str, file: str, name: str, *, with_backbone: bool, chain: Chai
         name: of its input.
         with_backbone: whether the input is pictures.
         chain: what is done to features before the head.
+        head: "linear", "residual" or "mlp".
     """
     imports, load, _ = _LOADING[kind]
     frame = _PICTURES if with_backbone else _FEATURES
     steps = {
         "power": "" if chain.power is None else _POWER,
         "matrix": _MATRIX if chain.has_matrix else "",
+        "hidden": "" if head == "linear" else _HIDDEN,
+        "projected": _PROJECTED[head],
     }
     load = load.format(file=_escaped(file), name=name, **steps)
     return frame.format(imports=imports, load=load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -46,17 +47,34 @@ def write(module: nn.Module, example: Tensor, name: str, facts: Mapping[str, str
         rows = (rows - read["mean"]) / read["scale"]
         if "matrix" in read:
             rows = rows @ read["matrix"]
-        affine = rows @ read["weight"] + read["bias"]
-        lengths = np.linalg.norm(affine, axis=1, keepdims=True).clip(1e-12)
-        return np.asarray(affine / lengths, np.float32)
+        projected = _projected(rows, read)
+        lengths = np.linalg.norm(projected, axis=1, keepdims=True).clip(1e-12)
+        return np.asarray(projected / lengths, np.float32)
 
     shapes = {each: list(tensor.shape) for each, tensor in sorted(tensors.items())}
     return Written(content, run, {"tensors": shapes, "use": use})
+
+
+def _projected(rows: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Apply a head to transformed rows (B, F): (B, D), its length as it comes."""
+    before, beside = rows, np.float32(0)
+    if "hidden_weight" in head:
+        hidden = np.maximum(rows @ head["hidden_weight"] + head["hidden_bias"], 0)  # (B, H)
+        if "residual" in head:
+            beside = hidden @ head["residual"]
+        else:
+            before = hidden
+    projected: NDArray[Any] = before @ head["weight"] + head["bias"] + beside
+    return projected
 
 
 def _formula(tensors: Mapping[str, Tensor]) -> str:
     """Say in words of arithmetic what is done with the tensors."""
     power = "sign(features) * |features| ** power" if "power" in tensors else "features"
     matrix = " @ matrix" if "matrix" in tensors else ""
-    affine = f"(({power} - mean) / scale){matrix} @ weight + bias"
-    return f"e = {affine}; embeddings = e / |e|, row by row"
+    rows, given = f"(({power} - mean) / scale){matrix}", ""
+    e = f"{rows} @ weight + bias"
+    if "hidden_weight" in tensors:
+        given = f"x = {rows}; h = max(x @ hidden_weight + hidden_bias, 0); "
+        e = "x @ weight + bias + h @ residual" if "residual" in tensors else "h @ weight + bias"
+    return f"{given}e = {e}; embeddings = e / |e|, row by row"

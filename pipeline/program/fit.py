@@ -25,7 +25,7 @@ class Fit(NamedTuple):
     """What one run has learned.
 
     Attributes:
-        head: weight (F, D) and bias (D,); of two heads the first.
+        head: its tensors, see `pipeline.program.heads`; of two heads the first.
         learned: tensors of the loss, for example its proxies; of two heads the first's.
         selection: what it knows of the rows.
         losses: (epochs,) mean loss of each epoch.
@@ -46,6 +46,7 @@ def fit(
     tasks: Sequence[Task],
     progress: Progress = lambda done, total: None,
     *,
+    shown: Tensor | None = None,
     snapshot: Mapping[str, Tensor] | None = None,
     observe: Callable[[Runs], None] = lambda runs: None,
     is_over: Callable[[], bool] = lambda: False,
@@ -57,6 +58,7 @@ def fit(
         features: (N, F) float32, centred, on the device that trains or on the way there.
         tasks: what each run is to do; all for equally many epochs.
         progress: is told the finished and the total epochs.
+        shown: (P N, F), if the tasks have P pictures of each row, see `Program`.
         snapshot: of runs with the same tasks, to go on from.
         observe: is shown the runs by their numbers before the first epoch and after every one.
         is_over: asked before every epoch whether to stop early.
@@ -68,7 +70,7 @@ def fit(
     """
     runs, refused = _begin(features, tasks, snapshot or {})
     if runs:
-        program = Program(features, list(runs.values()), way=way)
+        program = Program(features, list(runs.values()), shown=shown, way=way)
         observe(runs)
         while program.epochs_done < program.epochs and not is_over():
             progress(program.epochs_done, program.epochs)

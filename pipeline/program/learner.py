@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.program import heads, memory, optimiser, trees
+from pipeline.program import disturbance, heads, memory, optimiser, trees
 from pipeline.program.method import Method
 from pipeline.program.optimiser import Moments
 from pipeline.program.rows import Rows, changed, mapped, refuse_streamed
@@ -38,6 +38,7 @@ class Task:
         schedule: how long and how fast.
         seeds: what decides its randomness.
         start: where it begins; None = where it is drawn.
+        pictures: of each row, one of which a step sees.
     """
 
     labels: Tensor
@@ -46,6 +47,7 @@ class Task:
     schedule: Schedule
     seeds: Seeds
     start: Start | None = None
+    pictures: int = 1
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Learner:
         state: of the selection.
         bank: the memory, if there is one.
         survey: what the loss knows about all rows.
+        disturbance: of the features in a step.
         sampler: draws the batches.
         surveyor: draws what the loss draws when it looks at all rows.
         losses: () mean loss of each finished epoch.
@@ -73,6 +76,7 @@ class Learner:
     state: State
     bank: Bank
     survey: Tensors
+    disturbance: Tensors
     sampler: torch.Generator
     surveyor: torch.Generator
     losses: list[Tensor] = field(default_factory=list)
@@ -86,7 +90,12 @@ class Learner:
     def moment(self) -> Moment:
         """Collect what the run goes into a step with."""
         parts = self.head, self.learned, self.state, self.bank, self.survey
-        return Moment(*parts, self.task.labels)
+        return Moment(*parts, self.task.labels, self.clock, self.disturbance)
+
+    @property
+    def clock(self) -> Tensor:
+        """The number of the head's updates so far, () float, which every update moves."""
+        return self.moments["head"]["weight"]["count"]
 
     def first_head(self) -> tuple[Tensors, Tensors]:
         """Take the head and the loss's parameters; of two heads the first."""
@@ -141,7 +150,8 @@ def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
     """
     method, schedule = task.method, task.schedule
     refuse_looks(features, method)
-    start, device = generator(task.seeds.start, "start"), features.device
+    start, branch = (generator(task.seeds.start, purpose) for purpose in ("start", "hidden"))
+    device = features.device
     num_features, dim = features.shape[1], schedule.dim
 
     def drawn(draw: Callable[[], Tensors]) -> Tensors:
@@ -149,7 +159,8 @@ def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
         one = each[0] if method.num_heads == 1 else trees.stack(each)
         return {name: value.to(device) for name, value in one.items()}
 
-    head = drawn(lambda: heads.linear(num_features, dim, start))
+    shape = schedule.head, num_features, dim, schedule.hidden
+    head = drawn(lambda: heads.draw(*shape, start, branch))
     learned = drawn(lambda: method.loss_parameters(task.num_classes, dim, start))
     bank: Bank = ()
     if method.uses_memory:
@@ -162,6 +173,13 @@ def begin(features: Rows, task: Task, *, looks: bool = True) -> Learner:
         state=State(*(torch.zeros(0, device=device),) * 3, {}),
         bank=bank,
         survey={},
+        disturbance=disturbance.begin(
+            features,
+            _number(task.seeds.sampling, "disturbance"),
+            dropout=schedule.dropout,
+            noise=schedule.feature_noise,
+            pictures=task.pictures,
+        ),
         sampler=generator(task.seeds.sampling, "sampling"),
         surveyor=generator(task.seeds.sampling, "survey"),
     )
@@ -193,5 +211,9 @@ def _name(module: ModuleType) -> str:
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """Make the generator of one purpose: streams of one seed are independent of each other."""
+    return torch.Generator().manual_seed(_number(seed, purpose))
+
+
+def _number(seed: int, purpose: str) -> int:
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return int.from_bytes(digest[:7], "big")

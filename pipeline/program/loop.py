@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from pipeline.program import alone, together
 from pipeline.program.learner import Learner
@@ -30,23 +31,31 @@ class Program:
 
     Attributes:
         features: (N, F) float32, centred.
+        shown: what steps take their rows from: the same, or (P N, F) with P pictures of each.
         learners: the runs.
     """
 
     def __init__(
-        self, features: Rows, learners: Sequence[Learner], *, way: Way | None = None
+        self,
+        features: Rows,
+        learners: Sequence[Learner],
+        *,
+        shown: Tensor | None = None,
+        way: Way | None = None,
     ) -> None:
         """Take runs that `learner.begin` has begun, or `snapshots.resume` has filled.
 
         Args:
             features: (N, F) float32, centred, on the device that trains or on the way there.
             learners: runs that have finished equally many epochs.
+            shown: (P N, F), if the runs' tasks have P pictures of each row, picture by picture.
             way: how steps are taken; None = alone on a CPU, together elsewhere; "compiled" is
                 together, by kernels that torch.compile makes in half a minute or more. A loss
                 that does not run under `torch.func.vmap` takes them alone everywhere, and so do
                 all runs on rows that stay on the disk.
         """
         self.features, self.learners = features, learners
+        self.shown = features if shown is None else shown
         self._way = way or usual_way(features.device)
         self._stacks: list[together.Stack] | None = None
 
@@ -72,8 +81,8 @@ class Program:
 
     def run_epoch(self) -> None:
         """Take the steps of an epoch that has begun."""
-        if self._way == "alone" or isinstance(self.features, Streamed):
-            alone.run_epoch(self.features, self.learners)
+        if self._way == "alone" or isinstance(self.shown, Streamed):
+            alone.run_epoch(self.shown, self.learners)
             return
         stacked = [each for each in self.learners if each.task.method.is_batched]
         if self._stacks is None:
@@ -82,9 +91,9 @@ class Program:
                 by_key.setdefault(together.key(learner), []).append(learner)
             compiles = self._way == "compiled"
             self._stacks = [
-                together.Stack(self.features, runs, compiles=compiles) for runs in by_key.values()
+                together.Stack(self.shown, runs, compiles=compiles) for runs in by_key.values()
             ]
         for stack in self._stacks:
             stack.run_epoch()
         others = [each for each in self.learners if not each.task.method.is_batched]
-        alone.run_epoch(self.features, others)
+        alone.run_epoch(self.shown, others)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.program import heads, memory, sampling, trees
+from pipeline.program import disturbance, heads, memory, sampling, trees
 from pipeline.program.batch import Batch
 from pipeline.program.memory import Memory
 from pipeline.program.method import Method
@@ -32,6 +32,8 @@ class Moment(NamedTuple):
         bank: the memory, if there is one.
         survey: what the loss knows about all rows.
         labels: (N,) int64, as given.
+        clock: () float, updates of the head so far; every update moves it in place.
+        disturbance: of the features, as `disturbance.begin` collects it.
     """
 
     head: Tensors
@@ -40,6 +42,8 @@ class Moment(NamedTuple):
     bank: Bank
     survey: Tensors
     labels: Tensor
+    clock: Tensor
+    disturbance: Tensors
 
 
 class Stepped(NamedTuple):
@@ -77,7 +81,8 @@ def step(method: Method, features: ByNumber, now: Moment, index: Tensor) -> Step
 
     Args:
         method: loss and selection.
-        features: (N, F), or what has the batch's rows of them.
+        features: (N, F), or what has the batch's rows of them; (P N, F) where a step sees one of P
+            pictures of a row.
         now: the run.
         index: (B,) row numbers, no two of them equal, or `ABSENT`.
     """
@@ -96,8 +101,12 @@ def lessons_of(
 ) -> tuple[list[Lesson], State]:
     """Embed a batch and let the selection weigh it; one lesson for each head."""
     rows = index.clamp_min(0)
-    heads_of_run = _separate(now.head, method.num_heads)
-    embedded = [heads.embed(head, features[rows]) for head in heads_of_run]  # (B, D) each
+    places = disturbance.pictured(rows, now.disturbance, now.clock, len(now.labels))
+    seen = features[places]  # (B, F)
+    embedded = [
+        heads.embed(head, disturbance.disturbed(seen, now.disturbance, now.clock, rows, number))
+        for number, head in enumerate(_separate(now.head, method.num_heads))
+    ]  # (B, D) each
     shown = Batch(
         embeddings=embedded[0].detach(),
         labels=now.labels[rows],

@@ -56,7 +56,9 @@ class Stack:
         )
         between = trees.stack([_between(learner) for learner in learners])
         labels = torch.stack([learner.task.labels for learner in learners])
-        self._now = Moment(self._head, self._learned, *between, labels)
+        clock = self._moments["head"]["weight"]["count"]
+        disturbance = trees.stack([learner.disturbance for learner in learners])
+        self._now = Moment(self._head, self._learned, *between, labels, clock, disturbance)
         self._step = vmap(partial(_step, self._method, features))
         self._move = optimiser.update_stack
         if compiles:

@@ -1,7 +1,8 @@
 """What is searched for: image files from anywhere, embedded as the store was, or rows of the store.
 
 An image goes through the backbone of the store with the same transform, pool, precision and number
-format, then through the run's transform and head: one that is in the store finds itself.
+format, then through the run's transform and head: one that is in the store finds itself. Where the
+features are means over views, the same views are made of it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cache.averaged import average
 from cache.encoding import decode, dtype_when_read, encode
 from cache.errors import InputError
 from cache.fingerprint import Fingerprint
 from cache.places.urls import Location, below, is_url, located
 from pipeline.backbones._backbone import Backbone
 from pipeline.datasets.folder import SUFFIXES
-from pipeline.extraction.again import IMPORTED, same_backbone
+from pipeline.extraction.again import IMPORTED, augmentation_of, same_backbone
 from pipeline.extraction.embed import embed_files
 from pipeline.retrieval.exact import Embeddings
 from pipeline.retrieval.space import Space
+from pipeline.retrieval.views import view_ids
 
 _OTHER_CODE = "extract again with this version of dml"
 
@@ -109,27 +112,33 @@ def embed_images(
     facts = space.store.fingerprint
     backbone = _backbone(space, weights)
     queries = [Query(name, located(name)) for name in names]
-    features = np.empty((len(names), space.store.num_features), np.float32)
+    paths = [str(query.place) for query in queries]
+    parts = facts.parts_of(space.store.features)
+    is_mean = len(parts) > 1
+    wanted = parts if is_mean else (parts[0].partition("@")[0],)  # of the plain picture
+    columns = [facts.feature_names.index(name) for name in wanted]
+    features = np.empty((len(names), space.store.num_features), dtype_when_read(facts.dtype))
     unreadable: dict[int, str] = {}
-    pool = facts.pools.index(space.store.features.partition("@")[0])  # of the plain picture
     batches = embed_files(
         backbone,
-        [str(query.place) for query in queries],
+        paths,
         [range(len(names))],
-        ids=list(names),
+        ids=view_ids(space.store, paths, backbone.transform.reading) if is_mean else paths,
         root=Path.cwd(),
         device=space.device,
         precision=facts.precision,
+        augmentation=augmentation_of(facts) if is_mean else None,
     )
     with closing(batches):
         for batch in batches:
-            features[batch.files.start : batch.files.stop] = batch.values[:, pool]
+            stored = (_as_stored(batch.values[:, column], facts) for column in columns)
+            average(stored, features[batch.files.start : batch.files.stop])
             unreadable |= batch.unreadable
             progress(batch.files.stop, len(names))
     kept = [at for at in range(len(names)) if at not in unreadable]
     return Queries(
         tuple(queries[at] for at in kept),
-        space.embed(_as_stored(features[kept], facts)),
+        space.embed(features[kept]),
         {names[at]: why for at, why in sorted(unreadable.items())},
     )
 

@@ -58,7 +58,7 @@ class Run:
         return cls(path, Settings.load(path / CONFIG_FILE), record)
 
     def weights(self) -> dict[str, Tensor]:
-        """Read the tensors, named mean, scale, head.weight, head.bias, loss.NAME."""
+        """Read the tensors, named mean, scale, head.NAME, loss.NAME."""
         try:
             return load_file(self.path / _WEIGHTS)
         except (OSError, SafetensorError) as error:

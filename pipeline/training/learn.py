@@ -32,6 +32,7 @@ from pipeline.program.rows import (
 from pipeline.program.snapshots import snapshot
 from pipeline.selection._state import State
 from pipeline.training.closed_form import head_of, statistics_of, weigh
+from pipeline.training.loading import shown_of
 from pipeline.training.protocol import Split
 from pipeline.training.starting import start_of
 from pipeline.training.validation import HeldOut, Validator, hold_out
@@ -92,6 +93,7 @@ def learn(
     roles: Split,
     runs: Sequence[Settings],
     *,
+    pictures: Sequence[Streamed] = (),
     progress: Progress = lambda done, total: None,
     earlier: Mapping[str, Tensor] | None = None,
     keep: Callable[[Callable[[], Tensors]], None] = lambda copy: None,
@@ -106,6 +108,7 @@ def learn(
         source: the same rows as they were read; the noise may look at them.
         roles: which of them train, before labels are corrected.
         runs: settings with equal `Settings.shared`.
+        pictures: raw features of each picture, where steps draw among them, see `pictures_of`.
         progress: is told the finished and the total epochs.
         earlier: a snapshot of the same runs to go on from.
         keep: is offered a way to copy the state after every epoch but the last.
@@ -121,6 +124,8 @@ def learn(
             all features at once and they are on the disk.
     """
     common = runs[0]
+    if common.views is not None and common.recipe.loss is not None and not pictures:
+        raise ValueError("steps are to draw among pictures, and there are none")
     roles = corrected(roles, common.labels, source.rows, source.manifest)
     held: HeldOut | None = None
     if common.validation is not None:
@@ -137,6 +142,7 @@ def learn(
     if common.recipe.loss is None:
         pairs = zip(labels, runs, strict=True)
         return [_computed(features, transform, roles, own, each) for own, each in pairs]
+    shown = shown_of(pictures, roles.train, transform, features.shape[1])
     validator, done = None, 0
     if held is not None:
         every = common.validate_every
@@ -158,8 +164,12 @@ def learn(
 
     results = fit(
         features,
-        [_task(own, each, values.device) for own, each in zip(labels, runs, strict=True)],
+        [
+            _task(own, each, values.device, pictures=len(pictures))
+            for own, each in zip(labels, runs, strict=True)
+        ],
         progress,
+        shown=shown,
         snapshot=_of_runs(earlier or {}),
         observe=observe,
         is_over=is_over,
@@ -175,6 +185,11 @@ def learn(
 
 def _refuse_looks(features: Rows, settings: Settings) -> None:
     """Refuse rows on the disk for methods that need all of them at once, before they are read."""
+    if settings.views is not None:
+        raise InputError(
+            f"--views {settings.views} draws among all pictures of the training rows, and features "
+            "stay on the disk: give more --memory, or leave it out"
+        )
     if settings.loss == AUTO:
         refuse_streamed(features, choose, f"--loss {AUTO}")
     if settings.recipe.loss is not None:
@@ -184,7 +199,9 @@ def _refuse_looks(features: Rows, settings: Settings) -> None:
     refuse_streamed(features, catalogue.find("selection", name).load().start, f"--select {name}")
 
 
-def _task(labels: TrainingLabels, settings: Settings, device: torch.device) -> Task:
+def _task(
+    labels: TrainingLabels, settings: Settings, device: torch.device, *, pictures: int
+) -> Task:
     """Say what a run is to do, in tensors and calls."""
     return Task(
         torch.from_numpy(labels.used).to(device),
@@ -193,6 +210,7 @@ def _task(labels: TrainingLabels, settings: Settings, device: torch.device) -> T
         schedule_of(settings),
         settings.seeds,
         start_of(settings),
+        max(1, pictures),
     )
 
 

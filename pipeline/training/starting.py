@@ -12,7 +12,8 @@ of a start; where it should only be improved on, the rate has to be a fraction o
 What is drawn for a random start is drawn here too and serves as noise: a hundredth of it in the
 columns that the form does not fill (at 0 a proxy loss would never move them), a tenth of it between
 several centres of one class, and a tenth of it on the second of two heads, which would otherwise
-pick the same rows and remain equal (our choices).
+pick the same rows and remain equal (our choices). The branch of a residual head is drawn; its last
+layer begins at 0, so such a head begins at the form, too.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def class_means(
     """Average the embeddings of each class, in one pass.
 
     Args:
-        head: weight (F, D) and bias (D,).
+        head: its tensors, see `pipeline.program.heads`.
         features: (N, F) transformed.
         members: who belongs to which class, and how much.
         num_classes: C.

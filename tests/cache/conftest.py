@@ -72,11 +72,12 @@ class Example:
         unreadable: Mapping[int, str] | None = None,
     ) -> FeatureStore:
         """Make the given chunks, or all that are pending, and open the store for reading."""
+        values = self.values  # drawn once
         with self.writer() as writer:
             for number in list(writer.pending if chunks is None else chunks):
                 rows = writer.chunk(number)
                 bad = {row: why for row, why in (unreadable or {}).items() if row in rows}
-                writer.write(number, self.values[rows.start : rows.stop], bad)
+                writer.write(number, values[rows.start : rows.stop], bad)
         return FeatureStore.open(self.path)
 
     def content(self) -> dict[str, bytes]:
@@ -87,6 +88,12 @@ class Example:
             for file in files
             if file.name != "writer.lock"
         }
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a power cut could tell the difference; commands' tests and killed writers do wait."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
 @pytest.fixture

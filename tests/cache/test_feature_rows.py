@@ -24,11 +24,6 @@ UNREADABLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
 @pytest.fixture(params=["plain, rows alone", "plain, whole chunks", "zstd"])
 def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have stores written, and rows of them read, in one of the ways that there are."""

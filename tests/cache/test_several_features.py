@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from cache import FeatureStore, InputError
+from cache.errors import DamagedChunkError
 
 NAMES = ("avg", "avg+max", "avg@1", "avg+max@1")
 
@@ -107,3 +108,43 @@ def test_the_content_hash_knows_every_array(several: Any, tmp_path: Any) -> None
                 writer.write(number, changed[part], {}, other[part])
         found.add(FeatureStore.open(several.path).content_hash())
     assert len(found) == 6
+
+
+# Means over a picture and its views
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
+def test_a_mean_over_views_is_that_of_what_is_read_of_each(example: Any, dtype: str) -> None:
+    example.dtype, example.facts = dtype, {"pool": "avg,max", "views": 2}
+    drawn = np.random.default_rng(1).standard_normal((10, 6, 6)).astype("float32")
+    with example.writer() as writer:
+        for number in list(writer.pending):
+            rows = writer.chunk(number)
+            writer.write(number, drawn[rows.start : rows.stop], {5: "gone"} if 5 in rows else {})
+    store = FeatureStore.open(example.path, "max@mean")
+    names = ("max", "max@1", "max@2")
+    parts = [store.choose(name).read().values.astype("float32") for name in names]
+    expected = np.zeros_like(parts[0])
+    for row in range(9):
+        for part in parts:
+            expected[row] += part[row]
+        expected[row] /= 3
+    found = store.read().values
+    np.testing.assert_array_equal(found, expected.astype(found.dtype))
+    rows = np.array([0, 4, 8])
+    np.testing.assert_array_equal(store.on_disk().take(rows), found[rows])
+
+
+def test_damage_of_a_view_is_noticed_when_a_mean_is_read(several: Any) -> None:
+    (several.path / "features-avg-view1" / "c" / "2" / "0").unlink()
+    with pytest.raises(DamagedChunkError, match="chunk 2"):
+        FeatureStore.open(several.path, "avg@mean").read()
+
+
+def test_a_mean_needs_views_and_says_how_to_get_them(example: Any, several: Any) -> None:
+    assert FeatureStore.open(several.path).describe()["features"][-1] == "avg+max@mean"
+    with pytest.raises(InputError, match=r"choose from .*, avg@mean, avg\+max@mean"):
+        FeatureStore.open(several.path, "max@mean")
+    example.path, example.facts = several.path.with_name("plain.zarr"), {}
+    with pytest.raises(InputError, match=r"no avg@mean: take avg, or extract again with --views 2"):
+        example.write().choose("avg@mean")
