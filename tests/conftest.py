@@ -28,6 +28,7 @@ from pipeline.runs import workspace
 from .faulty import FaultyFileSystem
 
 torch.set_num_threads(1)  # the tests run in one process for each core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # other libraries in these, and commands they start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

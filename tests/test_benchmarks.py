@@ -26,6 +26,7 @@ SMALL = {
         *("--backbone", "efficientnet_lite0", "--images", "40", "--pairs", "1", "--seconds", "0.1"),
     ],
     "growth": ["--points", "2", "--shrink", "10"],
+    "method_parts": None,
     "million_rows": ["--rows", "2000", "--features", "16"],
     "noise_detection": None,
     "noise_table": None,

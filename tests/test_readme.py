@@ -1,4 +1,4 @@
-"""Every command that the README shows is run, in its order, in one folder."""
+"""Every command that the README shows is run, in its order, in one folder, on few pictures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 import cli
+from cache import FeatureStore
 from pipeline.choices.settings import Settings
-from pipeline.datasets.demo import demo_manifest
+from pipeline.datasets import demo as demo_set
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT.parent / "shared" / "data" / "grocery"
 SET_UP = "pip install uv && "
 ITSELF = "uv run pytest"  # running it here would not end
+EVERY = 5  # of the demo set's 64 classes one in so many; the tour over all of them is a slow test
 # What the tests add to a long command, so that it ends soon.
 QUICKLY = {
     "ablate": ["--loss", "contrastive,softmax", "--seeds", "2", "--epochs", "1"],
@@ -35,7 +37,7 @@ def commands() -> list[str]:
 
 def make_photos(folder: Path) -> None:
     """A folder of class folders: 6 classes of 10 demo pictures."""
-    demo = demo_manifest()
+    demo = demo_set.demo_manifest()
     for label in sorted(set(demo.labels))[:6]:
         (folder / label).mkdir(parents=True)
         of_class = [
@@ -90,6 +92,8 @@ def test_the_readme_begins_with_the_two_commands():
 
 def test_every_command_of_the_readme_ends_well(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DML_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo_set, "ALPHABET", demo_set.ALPHABET[::EVERY])
     make_photos(tmp_path / "photos")
     has_photos = PHOTOS.is_dir()
     if has_photos:
@@ -103,3 +107,15 @@ def test_every_command_of_the_readme_ends_well(tmp_path, monkeypatch, capsys):
         assert text in shown
     if not has_photos:
         pytest.skip("the Grocery photos are not in ../shared: its two commands were left out")
+
+
+@pytest.mark.slow
+def test_the_whole_tour_shows_what_wrong_labels_cost_and_robust_methods_save(
+    tmp_path, monkeypatch, dml
+):
+    monkeypatch.chdir(tmp_path)
+    rows = dml("demo --json").json()["rows"]
+    assert len(FeatureStore.open(tmp_path / "dml-out" / "demo" / "features.zarr").rows) == 1600
+    noisy = {method: row["noisy"]["recall@1"] for method, row in rows.items()}
+    assert noisy["proxy-anchor"] < rows["proxy-anchor"]["clean"]["recall@1"] - 10
+    assert min(noisy["prism"], noisy["auto"]) > max(noisy["proxy-anchor"], noisy["untrained"])

@@ -121,8 +121,14 @@ def test_rows_without_features_are_left_out(suffix: str, tmp_path: Path) -> None
     assert changed == {"rows_digest"}  # it is of another list of images
 
 
-def test_int8_comes_back_as_the_float32_that_it_is_read_as(tmp_path: Path) -> None:
-    before = write_store(tmp_path / "a.zarr", dtype="int8")
+@pytest.mark.parametrize(
+    ("dtype", "features", "facts"),
+    [("int8", "avg", {}), ("bfloat16", "avg@mean", {"pool": "avg,max", "views": 1})],
+)
+def test_what_is_rounded_comes_back_as_the_float32_that_it_is_read_as(
+    tmp_path: Path, dtype: str, features: str, facts: dict[str, Any]
+) -> None:
+    before = write_store(tmp_path / "a.zarr", dtype=dtype, **facts).choose(features)
     back(export_features(before, tmp_path / "x.npz"), tmp_path / "b.zarr")
     after = FeatureStore.open(tmp_path / "b.zarr")
     assert after.fingerprint.dtype == "float32"
@@ -131,7 +137,8 @@ def test_int8_comes_back_as_the_float32_that_it_is_read_as(tmp_path: Path) -> No
 
 def test_one_of_several_features_is_exported_under_its_name(tmp_path: Path) -> None:
     write_store(tmp_path / "a.zarr", pool="avg,max", views=1)
-    for name, augmentation in (("max", {}), ("avg@1", {"seed": 3})):
+    averaged = {"seed": 3, "averaged": 1}
+    for name, augmentation in (("max", {}), ("avg@1", {"seed": 3}), ("avg@mean", averaged)):
         before = FeatureStore.open(tmp_path / "a.zarr", name)
         back(export_features(before, tmp_path / f"{name}.h5"), tmp_path / f"{name}.zarr")
         after = FeatureStore.open(tmp_path / f"{name}.zarr")

@@ -43,14 +43,14 @@ def coloured(root: Path) -> Manifest:
 def small_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat_backbone: object
 ) -> Callable[..., Settings]:
-    """The stand-in set, a tiny backbone, and short trainings."""
+    """The stand-in set, a tiny backbone, and short trainings; `auto` tries nothing."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     manifest = coloured(pictures)
     monkeypatch.setattr(tour, "demo_manifest", lambda progress: manifest)
 
     def short(**chosen: object) -> Settings:
-        return Settings(epochs=2, dim=8, **chosen)  # type: ignore[arg-type]
+        return Settings(epochs=2, dim=8, budget=0, **chosen)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tour, "Settings", short)
     return short

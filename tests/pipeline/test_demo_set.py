@@ -18,8 +18,9 @@ from pipeline.datasets.manifest import Manifest
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The whole set, rendered once for all tests."""
+    """Every eighth class of the set with all its pictures, rendered once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "ALPHABET", demo.ALPHABET[::8])
         patch.setenv("DML_CACHE", str(tmp_path_factory.mktemp("rendered")))
         return demo.demo_manifest()
 
@@ -46,19 +47,27 @@ def test_two_pictures_of_one_class_differ() -> None:
     assert np.abs(first - second).mean() > 5
 
 
-def test_a_stored_picture_is_the_rendered_one(rendered: Manifest) -> None:
-    with Image.open(rendered.root / rendered.paths[700]) as stored:
-        coarse = [np.asarray(image.reduce(8), float) for image in (stored, demo.picture(700))]
+def test_a_stored_picture_is_the_rendered_one(
+    rendered: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = demo.PER_CLASS  # the first picture of the second class
+    monkeypatch.setattr(demo, "ALPHABET", demo.ALPHABET[::8])
+    with Image.open(rendered.root / rendered.paths[second]) as stored:
+        coarse = [np.asarray(image.reduce(8), float) for image in (stored, demo.picture(second))]
     assert np.abs(coarse[0] - coarse[1]).max() < 5  # JPEG loses fine noise only
 
 
-def test_the_set_has_64_classes_of_18_training_and_7_test_pictures(rendered: Manifest) -> None:
-    assert rendered.splits is not None
-    counts = Counter(zip(rendered.labels, rendered.splits, strict=True))
-    assert len(set(rendered.labels)) == 64
-    assert len(rendered) == 1600
-    assert all(counts[label, "train"] == 18 for label in rendered.labels)
-    assert all(counts[label, "test"] == 7 for label in rendered.labels)
+def test_the_set_has_64_classes_of_18_training_and_7_test_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "_is_complete", lambda folder: True)  # nothing has to be rendered
+    whole = demo.demo_manifest()
+    assert whole.splits is not None
+    counts = Counter(zip(whole.labels, whole.splits, strict=True))
+    assert len(set(whole.labels)) == 64
+    assert len(whole) == 1600
+    assert all(counts[label, "train"] == 18 for label in whole.labels)
+    assert all(counts[label, "test"] == 7 for label in whole.labels)
 
 
 def test_every_image_opens_as_rgb_and_none_occurs_twice(rendered: Manifest) -> None:
@@ -67,7 +76,13 @@ def test_every_image_opens_as_rgb_and_none_occurs_twice(rendered: Manifest) -> N
         with Image.open(rendered.root / path) as image:
             assert (image.mode, image.size) == ("RGB", (demo.SIZE, demo.SIZE))
             contents.add(image.tobytes())
-    assert len(contents) == len(rendered)
+    assert len(contents) == len(rendered) == 8 * demo.PER_CLASS
+
+
+@pytest.mark.slow
+def test_of_all_1600_pictures_none_occurs_twice() -> None:
+    count = demo.PER_CLASS * len(demo.ALPHABET)
+    assert len({demo.picture(index).tobytes() for index in range(count)}) == count == 1600
 
 
 def test_every_character_has_at_least_six_typefaces_and_a_name_of_its_own() -> None:

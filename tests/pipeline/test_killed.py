@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GROCERY = ROOT.parent / "shared" / "data" / "grocery"
-PHOTOS, TIMES = 300, 20
+PHOTOS, TIMES = 100, 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that uses torch")

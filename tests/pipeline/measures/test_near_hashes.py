@@ -74,14 +74,14 @@ def test_hashes_of_flat_pictures_say_nothing_and_are_paired_with_none(ones):
 
 def test_a_crowded_bucket_costs_no_squares_and_loses_no_other_pair():
     generator = np.random.default_rng(0)
-    crowd = np.tile(np.uint8(0b01010101), (3000, 8))
-    crowd[:, 6:] = generator.integers(0, 256, (3000, 2))  # most agree in six of eight bytes
+    crowd = np.tile(np.uint8(0b01010101), (1500, 8))
+    crowd[:, 6:] = generator.integers(0, 256, (1500, 2))  # most agree in six of eight bytes
     hashes = np.concatenate([crowd, near_and_far(4, 1)])
     compared = sum(len(pairs) for pairs in near_hashes(hashes, 4, most=8))
     assert compared < 70 * 8 * len(hashes)
     limited, whole = (first_rows(hashes, 4, most=most) for most in (8, 5000))
     assert whole == by_all_pairs(hashes, 4)
-    assert limited[3000:] == whole[3000:]
+    assert limited[1500:] == whole[1500:]
 
 
 @pytest.mark.parametrize("distance", [-1, 5])

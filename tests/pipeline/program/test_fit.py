@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -67,6 +68,25 @@ def fit(
     return fitting.fit(clouds()[0], tasks, **more)
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def alone(name: str, run: int) -> Fit:
+    """Train one of the three runs alone, on one core."""
+    labels = labels_of_runs(clouds()[1])[run : run + 1]
+    with threads(1):
+        (found,) = fit(labels, method(name), [SEEDS[run]], way="alone")
+    return found
+
+
 def tensors(found: Fit) -> dict[str, Tensor]:
     learned = {f"loss.{name}": tensor for name, tensor in found.learned.items()}
     others = {"weights": found.selection.weights, "losses": found.losses, "kept": found.kept}
@@ -87,21 +107,10 @@ def test_stacked_runs_are_what_each_run_is_alone(name):
     """Only the order of additions may differ: 1e-4 after two epochs of float32."""
     labels = labels_of_runs(clouds()[1])
     together = fit(labels, method(name), SEEDS, way="together")
-    for run, seed in enumerate(SEEDS):
-        (alone,) = fit(labels[run : run + 1], method(name), [seed], way="alone")
-        expected = tensors(alone)
+    for run in range(len(SEEDS)):
+        expected = tensors(alone(name, run))
         for part, found in tensors(together[run]).items():
             torch.testing.assert_close(found, expected[part], rtol=1e-4, atol=1e-4, msg=part)
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -109,11 +118,10 @@ def test_runs_on_several_cores_are_what_each_run_is_alone_on_one_bit_for_bit(nam
     labels = labels_of_runs(clouds()[1])
     with threads(2):
         beside = fit(labels, method(name), SEEDS)
-    for run, seed in enumerate(SEEDS):
-        with threads(1):
-            (alone,) = fit(labels[run : run + 1], method(name), [seed])
+    for run in range(len(SEEDS)):
+        expected = tensors(alone(name, run))
         for part, found in tensors(beside[run]).items():
-            assert torch.equal(found, tensors(alone)[part]), part
+            assert torch.equal(found, expected[part]), part
 
 
 @pytest.mark.parametrize("name", METHODS)
