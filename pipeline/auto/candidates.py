@@ -11,6 +11,7 @@ from pipeline.choices.settings import Settings
 from pipeline.training.protocol import Name
 
 PLAIN = "centre"
+POWER = 2.0  # the default of `agreement`
 _SHRINKAGES = (0.2, 0.4, 0.1)
 _STRENGTHS = (3.0, 1.0, 10.0, 0.3)
 
@@ -23,16 +24,20 @@ class Candidate(NamedTuple):
         transform: of the features.
         selection: that weighs the rows.
         options: of the closed form.
+        power: of `agreement`, where that is the selection.
     """
 
     loss: str
     transform: str = ROOT
     selection: str = AGREEMENT
     options: tuple[tuple[str, Value], ...] = ()
+    power: float = POWER
 
     def settings(self, asked: Settings) -> Settings:
         """Put the candidate in the place of what was asked for."""
         options = {f"loss.{name}": value for name, value in self.options}
+        if self.power != POWER:
+            options["select.power"] = self.power
         chosen = asked.replaced(
             loss=self.loss, transform=self.transform, selection=self.selection, options=options
         )
@@ -46,11 +51,17 @@ class Candidate(NamedTuple):
         options = [f"{name} {value:g}" for name, value in self.options if name != "shrinkage"]
         shrinkage = [f"shrinkage {value:g}" for name, value in self.options if name == "shrinkage"]
         rows = [] if self.selection == AGREEMENT else [f"select {self.selection}"]
+        rows += [] if self.power == POWER else [f"power {self.power:g}"]
         transform = [] if self.transform == ROOT else [f"transform {self.transform}"]
         return ", ".join([self.loss, *options, *shrinkage, *rows, *transform])
 
 
 UNTRAINED = Candidate("none", PLAIN, "none")
+
+
+def milder(candidate: Candidate) -> Candidate:
+    """Trust doubtful rows more: what wrong labels cost less than doubt, where they are few."""
+    return candidate._replace(power=1.0)
 
 
 def _form(loss: str, shrinkage: float, **options: float) -> Candidate:
@@ -66,18 +77,19 @@ REFERENCES: dict[Name, Candidate] = {
 
 
 def candidates(protocol: Name) -> list[Candidate]:
-    """List what to try, each once: the reference of the protocol, no training, all others.
+    """List what to try, each once: the protocol's reference, no training, milder weights, others.
 
     Those that share their statistics stand together; the reference's shrinkage comes first.
     """
     reference = REFERENCES[protocol]
+    firsts = [reference, UNTRAINED, milder(reference)]
     usual = float(str(dict(reference.options)["shrinkage"]))
     others = [each for each in _SHRINKAGES if each != usual]
     shapes = list(_shapes(usual))
     more = [shape for shrinkage in others for shape in _shapes(shrinkage)]
     of_all_rows = [each._replace(selection="none") for each in shapes]
     of_plain = [each._replace(transform=PLAIN) for each in shapes]
-    return list(dict.fromkeys([reference, UNTRAINED, *shapes, *of_all_rows, *more, *of_plain]))
+    return list(dict.fromkeys([*firsts, *shapes, *of_all_rows, *more, *of_plain]))
 
 
 def _shapes(shrinkage: float) -> Iterator[Candidate]:

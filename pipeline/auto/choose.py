@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates
+from pipeline.auto.candidates import POWER, REFERENCES, UNTRAINED, Candidate, candidates, milder
 from pipeline.auto.folds import Fold, folds
-from pipeline.auto.scores import Queries, Scores, beats_no_training, is_better
+from pipeline.auto.scores import Queries, Scores, evidence, is_above, is_better
 from pipeline.choices.recipes import AGREEMENT
 from pipeline.choices.settings import Settings
 from pipeline.measures.metrics import per_query
@@ -21,6 +21,7 @@ from pipeline.program import heads
 from pipeline.program.learner import generator
 from pipeline.program.rows import mapped, tiles
 from pipeline.selection._state import DOUBTFUL, State
+from pipeline.selection.agreement import raised
 from pipeline.training.closed_form import head_of, statistics_of, weigh
 from pipeline.training.protocol import Name
 from pipeline.transforms.fitting import fit
@@ -107,11 +108,11 @@ def choose(
 ) -> Choice:
     """Try candidates on held-out rows until the time is over, and choose one.
 
-    The reference of the protocol is kept unless another candidate is clearly better, see
-    `scores.is_better`; of several such the one of largest sum of both measures is taken. Nothing is
-    trained unless that is better than the raw features, see `scores.beats_no_training`, or where
-    no row can say. Labels are as given, wrong ones included; queries count as far as `agreement`
-    trusts theirs.
+    The reference of the protocol is kept unless its form with milder weights is above it
+    (`scores.is_above`) or another candidate is clearly better (`scores.is_better`); of several such
+    the one of largest sum of both measures is taken. Nothing is trained unless that is above the
+    raw features, or where no row can say. Labels are as given, wrong ones included; queries count
+    as far as `agreement` trusts theirs.
 
     Args:
         raw: (N, F) features of the training rows, of any float type.
@@ -144,14 +145,20 @@ def choose(
     progress(len(waiting), len(waiting))
     best = reference if settings.budget == 0 else _best(queries, found, reference)
     tried = tuple(_report(each, queries, found, reference) for each in waiting)
-    state = state_of(trials, best.selection)
+    state = _state_for(trials, best)
     return Choice(best, reference, tried, time.perf_counter() - begun, state)
 
 
-def _shared(candidate: Candidate) -> tuple[str, str, object]:
-    """Tell what candidates of one group have in common: transform, selection, shrinkage."""
-    options = dict(candidate.options)
-    return candidate.transform, candidate.selection, options.get("shrinkage")
+def _shared(candidate: Candidate) -> tuple[str, str, float, object]:
+    """Tell what candidates of one group have in common: transform, weights, shrinkage."""
+    shrinkage = dict(candidate.options).get("shrinkage")
+    return candidate.transform, candidate.selection, candidate.power, shrinkage
+
+
+def _state_for(trials: Trials, candidate: Candidate) -> State:
+    """Take what a candidate's selection knows of all training rows, at its power."""
+    state = state_of(trials, candidate.selection)
+    return state if candidate.power == POWER else raised(state, candidate.power / POWER)
 
 
 def state_of(trials: Trials, selection: str) -> State:
@@ -215,7 +222,7 @@ def _on_fold(
         yield group[0], _search(trials, fold, lambda rows: functional.normalize(rows.float()))
         return
     transform = fit(group[0].transform, lambda: iter([own]))
-    state = _part(state_of(trials, group[0].selection), fold.fit.to(device))
+    state = _part(_state_for(trials, group[0]), fold.fit.to(device))
     labels = trials.labels[fold.fit.to(device)]
     statistics = statistics_of(transform(own), labels, state, trials.num_classes)
     for candidate in group:
@@ -253,10 +260,12 @@ def _best(
 ) -> Candidate:
     if queries is None or not found:
         return UNTRAINED
-    untrained, usual = found[UNTRAINED], found[reference]
-    better = [each for each, scores in found.items() if is_better(queries, scores, usual)]
+    usual, mild = found[reference], milder(reference)
+    better = [each for each in found if is_better(queries, found[each], usual)]
+    if mild in found and is_above(queries, found[mild], usual):
+        better.append(mild)
     best = max(better, key=lambda each: sum(map(queries.mean, found[each])), default=reference)
-    return best if beats_no_training(queries, found[best], untrained) else UNTRAINED
+    return best if is_above(queries, found[best], found[UNTRAINED]) else UNTRAINED
 
 
 def _report(
@@ -268,7 +277,6 @@ def _report(
     if queries is None or candidate not in found:
         return Tried(candidate.name, None, None, None)
     scores = found[candidate]
-    pairs = zip(scores, found[reference], strict=True)
-    evidence = min(queries.evidence(own, other) for own, other in pairs)
     means = [queries.mean(each) for each in scores]
-    return Tried(candidate.name, means[0], means[1], evidence)
+    above = min(evidence(queries, scores, found[reference]))
+    return Tried(candidate.name, means[0], means[1], above)

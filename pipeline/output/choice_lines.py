@@ -11,6 +11,8 @@ from pipeline.output.present import figures_table, percent
 
 _SHOWN = 6  # candidates, beside the reference, the chosen one and no training
 UNTRAINED = "no training"
+_BY_TWO = "more by two standard errors, at rank 1 and in MAP@R"
+_BY_THREE = "more by three standard errors, those at rank 1 and in MAP@R added up"
 
 
 def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
@@ -30,14 +32,16 @@ def choice_lines(choice: Mapping[str, Any]) -> Iterator[str | Table]:
         yield f"why: {_untried(chosen, reference)}"
         return
     if chosen == reference:
-        yield "why: nothing else found more by two standard errors, at rank 1 and in MAP@R"
+        yield f"why: nothing else found {_BY_TWO}"
     elif chosen == UNTRAINED:
         yield (
-            "why: no head is above the raw features by three standard errors, those at rank 1 and "
-            "in MAP@R added up: too few rows, or too few right labels"
+            f"why: against the raw features no head finds {_BY_THREE}: too few rows, or too few "
+            "right labels"
         )
     else:
-        yield f"why: finds more than {reference} by two standard errors, at rank 1 and in MAP@R"
+        is_mild = chosen.startswith(reference)  # the same but for its weights
+        clearly = _BY_THREE if is_mild else _BY_TWO
+        yield f"why: against {reference}, the usual choice, it finds {clearly}"
     table = figures_table("tried", "recall@1", "map@r", "errors above")
     for each in _shown(tried, chosen, reference):
         mark = "* " if each["name"] == chosen else "  "

@@ -19,7 +19,7 @@ alike. A row without another one in its class, exact copies apart, is kept (w = 
 A row that lies among trusted rows of another class is offered to that class with weight r_i:
 
     v_ic = sum of w_j over the 10 nearest with y_j = c, next to min(10, sum of w in c)
-    r_i = (1 - w_i) min(1, v_ic / u_c)^(2 power),   c = the other class of largest ratio
+    r_i = (1 - w_i) min(1, v_ic / u_c)^4,   c = the other class of largest ratio
 
 with u_c = what v_ic usually is for trusted rows of their own class, as m_c above. Closed forms
 count the row for both classes; losses, which know one label for a row, use w alone.
@@ -89,7 +89,7 @@ def start(
         weights = torch.where(size > 1, share.clamp(max=1) ** power, 1.0)
         if offers:
             other, ratio = elsewhere(near[:, :_NEAREST], named, weights, num_classes)
-            offered = (1 - weights) * ratio.clamp(max=1) ** (2 * power)
+            offered = (1 - weights) * ratio.clamp(max=1) ** 4
     weights, other, offered = (each.to(features.device) for each in (weights, other, offered))
     extras = {"other": other, "other_weights": offered}
     return State(weights, weights, torch.full_like(weights[0], torch.nan), extras)
@@ -106,6 +106,14 @@ def _neighbours(features: Tensor, labels: Tensor, first: Tensor, count: int, loo
         return near
     space = whitening.levelled(values, pair_covariance(values, near, labels), ridge=_RIDGES[1])
     return neighbourhood.find(space, first, count).rows
+
+
+def raised(state: State, exponent: float) -> State:
+    """Weighs all rows anew as with `exponent` times the power, without looking at neighbours."""
+    weights = state.weights**exponent
+    kept = ((1 - weights) / (1 - state.weights)).nan_to_num(0.0)  # 0 / 0: nothing was offered
+    extras = {**state.extras, "other_weights": kept * state.extras["other_weights"]}
+    return State(weights, weights, state.noise_rate, extras)
 
 
 def select(state: State, batch: Batch) -> tuple[Batch, State]:

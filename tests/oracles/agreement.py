@@ -121,4 +121,4 @@ def start(
         return weights, labels, [0.0] * len(labels)
     names, ratios = elsewhere([each[:10] for each in near], labels, weights)
     pairs = zip(weights, ratios, strict=True)
-    return weights, names, [(1 - w) * min(1, r) ** (2 * power) for w, r in pairs]
+    return weights, names, [(1 - w) * min(1, r) ** 4 for w, r in pairs]

@@ -77,6 +77,20 @@ def test_without_one_of_its_parts_it_is_the_formula_too(left_out: dict[str, int]
     )
 
 
+def test_another_power_can_be_taken_afterwards() -> None:
+    rows, labels = noisy(2)
+    expected, found = start(rows, labels, power=1.0), agreement.raised(start(rows, labels), 0.5)
+    # The other class is sought among rows as they are trusted, so it may differ in some rows.
+    assert found.weights.tolist() == pytest.approx(expected.weights.tolist())
+    offered = found.extras["other_weights"]
+    assert bool((offered >= 0).all())
+    assert bool((offered <= 1 - found.weights + 1e-6).all())
+    again = agreement.raised(found, 2.0)
+    torch.testing.assert_close(again.weights, start(rows, labels).weights)
+    wanted = start(rows, labels).extras["other_weights"]
+    torch.testing.assert_close(again.extras["other_weights"], wanted, atol=1e-5, rtol=1e-4)
+
+
 def test_pairs_and_shares_are_those_of_loops() -> None:
     rows, labels = noisy(7)
     source = torch.Generator().manual_seed(7)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates
+from pipeline.auto.candidates import REFERENCES, UNTRAINED, Candidate, candidates, milder
 from pipeline.auto.choose import Choice, choice_facts, choose
 from pipeline.choices.settings import Settings
 from pipeline.training.protocol import NAMES, Name
@@ -90,7 +90,7 @@ def test_with_an_ample_budget_all_are_tried(protocol: Name) -> None:
     assert ticks[-1] == (len(found.tried),) * 2
     (taken,) = [each for each in found.tried if each.name == found.candidate.name]
     assert taken.evidence is not None
-    assert found.candidate == found.reference or taken.evidence > 2
+    assert found.candidate in (found.reference, milder(found.reference)) or taken.evidence > 2
     json.dumps(choice_facts(found), allow_nan=False)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.auto.scores import Queries, Scores, is_better
+from pipeline.auto.scores import Queries, Scores, is_above, is_better
 
 
 def drawn(seed: int = 0, count: int = 60, num_classes: int = 8) -> tuple[Queries, Tensor, Tensor]:
@@ -58,11 +58,15 @@ def test_queries_that_nobody_trusts_do_not_count() -> None:
     assert queries.evidence(spoiled, others) == pytest.approx(queries.evidence(values, others))
 
 
-def test_better_is_better_by_both_measures() -> None:
+def test_better_is_better_by_both_measures_and_above_by_one_if_the_other_is_not_worse() -> None:
     queries, _, others = drawn()
-    better, same = others + 0.5 + 0.01 * queries.labels, others
+    better, same, worse = others + 0.5 + 0.01 * queries.labels, others, others - 0.5
     reference = Scores(others, others)
-    assert is_better(queries, Scores(better, better), reference)
-    assert not is_better(queries, Scores(better, same), reference)
-    assert not is_better(queries, Scores(same, better), reference)
-    assert not is_better(queries, reference, reference)
+    for rule in (is_better, is_above):
+        assert rule(queries, Scores(better, better), reference)
+        assert not rule(queries, Scores(better, worse), reference)
+        assert not rule(queries, Scores(worse, better), reference)
+        assert not rule(queries, reference, reference)
+    for scores in (Scores(better, same), Scores(same, better)):
+        assert is_above(queries, scores, reference)
+        assert not is_better(queries, scores, reference)
