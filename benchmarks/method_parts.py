@@ -41,7 +41,6 @@ PARTS: dict[str, dict[str, Any]] = {
     "all rows alike": {"selection": "none"},
     "rows kept by prism": {"selection": "prism"},
     "rows kept by knn": {"selection": "knn"},
-    "rows kept by out-of-fold confidence": {"selection": "confidence"},
     "neighbours in centred features": {"options": {"select.looks": 0}},
     "neighbours in whitened features only": {"options": {"select.looks": 1}},
     "agreement not relative to the class": {"options": {"select.relative": False}},
