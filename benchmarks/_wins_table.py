@@ -14,6 +14,7 @@ from pipeline.measures.intervals import mean_and_interval
 ITSELF = "auto"
 CLEAN, HARD = "0", "symmetric:0.5"
 GOAL = 0.02  # of what clean labels give, at half of the labels wrong
+_NOTHING = 1e-4  # half an interval that is rounding
 Cell = dict[str, Any]
 
 
@@ -119,4 +120,4 @@ def show(mean: float, half: float) -> str:
 
 def _half(half: float) -> str:
     """Write an interval; none for one seed, or where all seeds are the same."""
-    return f" ± {100 * half:.1f}" if half > 0 else ""
+    return f" ± {100 * half:.1f}" if half > _NOTHING else ""
