@@ -15,6 +15,7 @@ ITSELF = "auto"
 CLEAN, HARD = "0", "symmetric:0.5"
 GOAL = 0.02  # of what clean labels give, at half of the labels wrong
 _NOTHING = 1e-4  # half an interval that is rounding
+_SHOWN = 5e-4  # a tenth of a point, rounded
 Cell = dict[str, Any]
 
 
@@ -95,7 +96,7 @@ def _verdict(found: dict[tuple[str, str], Cell], noises: Sequence[str]) -> list[
         beaten = [
             f"{method} ({signed(each)})"
             for method, each in differences.items()
-            if each is not None and each.mean + np.nan_to_num(each.half) < 0
+            if each is not None and each.mean + np.nan_to_num(each.half) < -_SHOWN
         ]
         if any(differences.values()):
             lines.append(f"{noise}: above {ITSELF}: {', '.join(beaten) or 'nothing'}")
