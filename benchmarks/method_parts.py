@@ -1,4 +1,4 @@
-"""Claim: every part of the default's method earns its place.
+"""Claim: every part of the default's method earns its place; the README says where that fails.
 
 Measures one set: a store under one protocol. The first row is what `auto` starts from: the closed
 form of the protocol on rooted features, each row weighted by `agreement`. Every other row leaves
